@@ -390,3 +390,22 @@ def test_a_broken_resource_is_let_go_of_as_in_async_code(how: str) -> None:
         assert not other.is_active
         with provider.setup("a") as again:
             assert again.model.generate("Hello")
+
+
+def test_who_asks_when_the_program_has_ended_is_told_that_it_is_closed(backend: dict[str, Any]) -> None:
+    """A thread that Python does not wait for may ask when Python gives out no more threads; it is soon closed, too."""
+
+    async def asks(model: object = None) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    async def fails() -> None:
+        raise RuntimeError("of its own")
+
+    with entered(FakeProvider(), **backend) as provider:
+        with pytest.raises(ProviderClosedError) as caught:
+            provider.call(asks)
+        assert isinstance(caught.value.__cause__, RuntimeError)
+        with provider.setup("a") as handle, pytest.raises(ProviderClosedError):
+            handle.call(asks)
+        with pytest.raises(RuntimeError, match="of its own"):
+            provider.call(fails)

@@ -265,7 +265,7 @@ def test_json_is_an_array_of_objects(command: str, capsys: pytest.CaptureFixture
     assert isinstance(objects, list)
     assert all(isinstance(each, dict) for each in objects)
     names = {
-        "providers": {"name", "distribution", "entry_point", "state", "problem"},
+        "providers": {"name", "distribution", "entry_point", "state", "problem", "fixtures"},
         "list": {"experiment", "started", "evaluations", "unfinished", "rows", "errors", "tags"},
         "compare": {"before", "after", "same", "unpaired", "unmatched", "scores"},
         "rescore": {"experiment", "evaluation", "rows", "errors", "finished", "scores"},

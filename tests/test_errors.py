@@ -12,6 +12,7 @@ import pytest
 
 import doteval
 from doteval import DotevalError
+from doteval._printed import printable
 
 ERRORS = [
     kind
@@ -33,6 +34,24 @@ def test_an_error_can_be_copied_and_pickled(kind: type[DotevalError], again: Cal
     twin = again(error)
     assert type(twin) is kind
     assert (str(twin), repr(twin), vars(twin)) == (str(error), repr(error), vars(error))
+
+
+DIRTY = "\x1b]0;title\x07\x1b[2J\u202e" * 100_000
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_a_message_is_for_people(kind: type[DotevalError]) -> None:
+    """It has nothing that a terminal would obey, and no more than people read."""
+    message = str(kind(*(VALUES.get(name, f"the {name} {DIRTY}") for name in required(kind))))
+    assert printable(message) == message
+    assert len(message) < 21_000
+
+
+def test_of_a_long_message_the_advice_is_left() -> None:
+    """It is at the end."""
+    message = str(doteval.ModelRequestError("m", DIRTY, "Wait."))
+    assert message.startswith("The request to 'm' failed: \\x1b]0;title")
+    assert message.endswith(".\nWait.")
 
 
 def required(kind: type[DotevalError]) -> list[str]:

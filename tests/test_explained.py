@@ -6,11 +6,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from socket import gaierror
 from ssl import SSLCertVerificationError, SSLError
+from typing import Any
 
+import anyio
 import httpx
 import pytest
 
-from doteval import MissingCredentialsError, ModelRequestError, ModelSetupError, PooledProvider, ServerLostError
+from doteval import (
+    ContextProvider,
+    HandleInactiveError,
+    MissingCredentialsError,
+    ModelRequestError,
+    ModelSetupError,
+    PooledProvider,
+    ServerLostError,
+)
+from doteval._printed import printable
 
 pytestmark = pytest.mark.anyio
 
@@ -20,8 +31,8 @@ SERVICE = "Ensure the service is running and accessible."
 class Failing(PooledProvider[str]):
     """Whose models cannot be opened."""
 
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
+    def __init__(self, error: BaseException, **options: Any) -> None:
+        super().__init__(**options)
         self.error = error
 
     @asynccontextmanager
@@ -89,6 +100,62 @@ async def test_the_advice_fits_the_cause(error: BaseException, reason: str, advi
     assert str(found).endswith(found.advice)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("\x1b]0;title\x07\x1b[2J" * 1_000_000),
+        ExceptionGroup("many", [OSError("\x1b[2J" * 10_000)] * 1_000),
+        ModelRequestError("m", "\x1b[2J" * 1_000_000, "Wait."),
+        ServerLostError("m", "\x1b[2J" * 1_000_000, "Wait."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_is_told_is_for_people(error: Exception) -> None:
+    """Nothing that a terminal would obey, and no more than people read; of a resource that is lost as well."""
+    events: list[str] = []
+    found = await failure(Failing(error, on_event=lambda event: events.append(event.reason or "")))
+    async with ContextProvider(opened, on_event=lambda event: events.append(event.reason or "")) as provider:
+        handle = await provider.setup("a-model")
+        handle.report_broken(error)
+        with pytest.raises(HandleInactiveError) as caught:
+            _ = handle.model
+    for text in (str(found), found.reason, str(caught.value), caught.value.reason, *events):
+        assert printable(text) == text
+        assert len(text) < 25_000
+    assert any(map(len, events))
+
+
+@asynccontextmanager
+async def opened(spec: str) -> AsyncIterator[str]:
+    yield spec
+
+
 async def test_an_argument_that_open_does_not_have() -> None:
     """It is no service that is down."""
     assert "Correct the spec, its configuration" in (await failure(Failing(OSError()), size=3)).advice
+
+
+@pytest.mark.parametrize("end", ["teardown", "teardown_all"])
+async def test_an_opening_that_somebody_ends_blames_no_service(end: str) -> None:
+    """Whoever waits for it may ask again."""
+    found: list[ModelSetupError] = []
+
+    class Slow(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str) -> AsyncIterator[str]:
+            await anyio.sleep_forever()
+            yield spec
+
+    async def wait() -> None:
+        with pytest.raises(ModelSetupError) as caught:
+            await provider.setup("a-model")
+        found.append(caught.value)
+
+    async with Slow() as provider:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(wait)
+            task_group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            await (provider.teardown("a-model") if end == "teardown" else provider.teardown_all())
+    assert [error.reason for error in found] == [f"its provider's {end}() was called while it was opened"] * 2
+    assert [error.advice for error in found] == ["Call setup() again."] * 2

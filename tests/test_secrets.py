@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from doteval import ModelRequest, ModelSetupError
+from doteval._printed import in_a_line
 from doteval._secrets import is_secret_name, masked, secrets_in_urls, secrets_of
 from doteval._spec import resource_id
 from doteval.evals._identity.walk import Walk
@@ -141,6 +146,36 @@ def test_what_holds_itself_is_shown_as_far_as_it_goes() -> None:
     found = ModelRequest("m", [], loop).open_params
     assert (found["text"], found["token"]) == ("a", "***")
     assert found["again"][0]["again"][0]["text"] == "a"
+
+
+@given(
+    st.text(st.characters(exclude_categories=()), min_size=8, max_size=12),
+    st.sampled_from(["", "\n", "\r\n", "\0", " ", "'", '"', "\\", "é", "\udcff"]),
+    st.integers(8, 500),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_secret_is_masked_however_it_is_written(text: str, end: str, cut: int) -> None:
+    """By whoever quotes it: Python, JSON, a URL, a terminal; of it as of its lines; also where it is cut."""
+    secret = f"sk-{text}{end}"
+    encoded = secret.encode("utf-8", "surrogatepass")
+    written = {
+        "as it is": secret,
+        "repr": repr(secret),
+        "ascii": ascii(secret),
+        "bytes": repr(encoded),
+        "bytes of headers": repr(secret.encode("latin-1", "replace")),
+        "mistaken bytes": encoded.decode("latin-1"),
+        "JSON": json.dumps(secret),
+        "JSON in UTF-8": json.dumps(secret, ensure_ascii=False),
+        "a URL": quote(encoded),
+        "a terminal": in_a_line(secret),
+        "in one line": " ".join(f"a {secret} b".split()),
+        "without blanks": f"({secret.strip()})",
+        "cut": f"{secret[: max(8, min(cut, len(secret) - 1))]}…",
+    }
+    shown = {how: masked(text, {secret}) for how, text in written.items() if len(secret.strip()) >= 8}
+    assert {how: text for how, text in shown.items() if "***" not in text} == {}
+    assert masked("nothing of it is in here…", {secret}) == "nothing of it is in here…"
 
 
 @pytest.mark.anyio

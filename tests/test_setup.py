@@ -157,6 +157,25 @@ async def test_it_is_a_coroutine_and_warns_where_it_is_forgotten(kind: Callable[
 
 
 @everywhere
+@kinds
+@pytest.mark.filterwarnings("error")
+async def test_who_forgets_the_await_or_the_async_is_told_so(kind: Callable[[], Any]) -> None:
+    """What the handle has is not there before; what nobody has is Python's affair, and nothing is left behind."""
+    async with kind() as provider:
+        setup = provider.setup("a")
+        for name in ("model", "teardown", "is_active"):
+            with pytest.raises(AttributeError, match=f"no attribute '{name}': the handle has it.*'await' is missing"):
+                getattr(setup, name)
+        with pytest.raises(AttributeError, match=r"no attribute 'modle'$"):
+            _ = setup.modle
+        assert not hasattr(setup, "cr_frame")
+        with pytest.raises(TypeError, match="leased with 'async with', not with 'with'"), setup:
+            pytest.fail("it was entered")
+        async with provider.setup("a") as handle:
+            assert handle.is_active
+
+
+@everywhere
 async def test_it_can_be_driven_by_hand() -> None:
     """As all coroutines can: sent into, thrown into, closed."""
     async with ThingProvider() as provider:

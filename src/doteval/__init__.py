@@ -2,6 +2,7 @@
 
 The layers, lowest first; an import goes downward only::
 
+    _chains                           what an exception leads back to
     _errors  _server_errors  _frames  what can go wrong, also with servers; the frames that are shown of it
     _explained  _context_managers     what is said of it; of an open() that is none
     _hooks_written                    and of other mistakes in what an author writes
@@ -13,7 +14,7 @@ The layers, lowest first; an import goes downward only::
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one
     _provider  _runtime  _pooled      the contract, what a pooled provider runs on, the pooled base
-    _model                            what a model offers
+    _messages  _model                 what a model is asked, and offers
     _model_request                    what each request has cost, told to whoever counts
     _replies                          a cache of what models replied
     servers                           processes; _unshared: what a forked child must not keep
@@ -62,7 +63,8 @@ if TYPE_CHECKING:
         WrongEventLoopError,
     )
     from ._handle import ModelHandle
-    from ._model import ChatModel, Completion, CompletionStream, Prompt, ToolCall, Usage, messages_of
+    from ._messages import Prompt, messages_of
+    from ._model import ChatModel, Completion, CompletionStream, ToolCall, Usage
     from ._model_request import ModelRequest, counting_requests
     from ._pool.events import PoolEvent, ProviderStatistics
     from ._pool_options import PoolOptions
@@ -184,7 +186,7 @@ _HOME = {
     "PoolEvent": "._pool.events",
     "PoolOptions": "._pool_options",
     "PooledProvider": "._pooled",
-    "Prompt": "._model",
+    "Prompt": "._messages",
     "ProviderClosedError": "._errors",
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
@@ -210,7 +212,7 @@ _HOME = {
     "WrongEventLoopError": "._errors",
     "counting_requests": "._model_request",
     "foreach": ".evals",
-    "messages_of": "._model",
+    "messages_of": "._messages",
 }
 """Where each public name is defined. All of it is imported when it is first used: importing doteval costs nothing."""
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ._printed import printable
+
+_MOST, _LAST = 20_000, 4_000
+"""How much of a message is shown, in characters, and how much of it from its end, where the advice is."""
 _MORE_SLOTS = "have more slots (capacity=, or gpus= of servers on GPUs)"
 
 
 class DotevalError(Exception):
-    """The root of doteval's own exceptions; nothing raises it directly. All can be copied and pickled."""
+    """The root of doteval's own exceptions; nothing raises it directly. All can be copied and pickled.
+
+    What a terminal would obey is in no message, nor is more than people read, whatever a server has said.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_for_people(each) if isinstance(each, str) else each for each in args))
 
     def __init_subclass__(cls) -> None:
         if cls.__module__ in (__name__, "doteval._server_errors"):
@@ -296,7 +306,7 @@ class WrongEventLoopError(DotevalError, RuntimeError):
         self.provider = provider
         super().__init__(
             f"{provider} belongs to another event loop.\n"
-            f"Clients and locks do not cross loops. Enter a {provider} of its own in this run; in pytest give the "
+            f"Clients and locks do not cross loops. Enter another {provider} in this run; in pytest give the "
             "provider fixture the scope of anyio_backend, or use the fixtures of doteval's plugin."
         )
 
@@ -390,6 +400,11 @@ class ReplyCacheError(DotevalError, OSError):
         self.problem = problem
         self.advice = advice
         super().__init__(f"The file {path} {problem}.\n{advice}")
+
+
+def _for_people(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= _MOST else f"{text[: _MOST - _LAST]}…\n{text[-_LAST:]}"
 
 
 def _meant(spec: str, providers: Sequence[str]) -> str | None:

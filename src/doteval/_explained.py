@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from itertools import islice
 
+from ._chains import is_group, leaves_of, members_of, walk
 from ._errors import DotevalError
+from ._printed import printable, shortened
 
+_MOST, _MOST_MEMBERS = 10_000, 20
+"""How much of an exception is told, in characters, and how many of those of a group."""
 _SERVICE = "Ensure the service is running and accessible."
 _OPEN = "The provider's open() raised it: look at the traceback of the cause."
 _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -30,20 +34,22 @@ _OF_ADDRESSES = ("InvalidURL", "UnsupportedProtocol")
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception in a line or two; of a group, its members; of one of ours, what it says besides its advice."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return "; ".join(map(reason_of, group.exceptions))
+    """An exception in a line or two; of a group, its members; of one of ours, what it says besides its advice.
+
+    Of one that says more than people read, the beginning, and nothing that a terminal would obey.
+    """
+    if is_group(error):
+        return shortened("; ".join(map(reason_of, islice(leaves_of(error), _MOST_MEMBERS))), _MOST)
     if isinstance(error, DotevalError):
         return _parts(error)[0] or type(error).__name__
-    text = str(error)
+    text = shortened(printable(str(error)[: _MOST + 1]), _MOST)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def advice_for(error: BaseException) -> str:
     """What to do about it: of one of ours its own advice, else what is usual for its kind."""
-    if isinstance(error, BaseExceptionGroup):
-        return advice_for(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+    if is_group(error):
+        return next(map(advice_for, leaves_of(error)), _OPEN)
     if isinstance(error, DotevalError):
         return _parts(error)[1] or _OPEN
     for cause in causes_of(error):
@@ -60,16 +66,12 @@ def advice_for(error: BaseException) -> str:
 
 def causes_of(exc: BaseException) -> Iterator[BaseException]:
     """An exception, and what has caused it; not what the caller had in hand, which is the context of what is below."""
-    left: list[BaseException | None] = [exc]
-    while left:
-        link = left.pop(0)
-        if link is None:
-            continue
-        yield link
-        is_http = type(link).__module__.startswith("http")  # these libraries hide what was the cause
-        if isinstance(link, BaseExceptionGroup):
-            left += cast("BaseExceptionGroup[BaseException]", link).exceptions
-        left.append(link.__context__ if link.__cause__ is None and is_http else link.__cause__)
+    return walk(exc, _caused_by)
+
+
+def _caused_by(link: BaseException) -> tuple[BaseException | None, ...]:
+    is_http = type(link).__module__.startswith("http")  # these libraries hide what was the cause
+    return (*members_of(link), link.__context__ if link.__cause__ is None and is_http else link.__cause__)
 
 
 def _parts(error: DotevalError) -> tuple[str, str]:

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from ._chains import before, walk
+
 _LIBRARY = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")})
 _INSTALLED = ("site-packages", "dist-packages")
 _MACHINERY = frozenset(
@@ -32,17 +34,9 @@ _MEANWHILE = "During handling of the above exception, another exception occurred
 
 def chain_of(error: BaseException) -> list[tuple[BaseException, str | None]]:
     """What led to an error, first things first, each with what joins it to the next, and the error itself."""
-    found: list[tuple[BaseException, str | None]] = [(error, None)]
-    seen = {id(error)}
-    while True:
-        last = found[-1][0]
-        cause, joint = last.__cause__, _CAUSED
-        if cause is None and not last.__suppress_context__:
-            cause, joint = last.__context__, _MEANWHILE
-        if cause is None or id(cause) in seen:
-            return found[::-1]
-        seen.add(id(cause))
-        found.append((cause, joint))
+    links = list(walk(error, lambda each: (before(each),)))
+    joints = [_MEANWHILE if each.__cause__ is None else _CAUSED for each in links[:-1]]
+    return list(zip(links, [None, *joints], strict=True))[::-1]
 
 
 def is_users(frame: FrameType, plugins: AbstractSet[str] = frozenset()) -> bool:

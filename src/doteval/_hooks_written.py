@@ -78,8 +78,9 @@ def to_await(answer: object, owner: object, hook: str) -> Awaitable[Any]:
     Raises:
         TypeError: It cannot.
     """
+    awaitable: Any = answer
     if isinstance(answer, Awaitable):
-        return answer
+        return awaitable  # type: ignore[no-any-return]
     how = "yields" if isasyncgen(answer) else f"returned {kind_of(answer)}, and nothing to await"
     raise TypeError(f"{_name_of(owner)}.{hook}() {how}: write it with 'async def', and let it return")
 

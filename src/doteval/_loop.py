@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from anyio.lowlevel import current_token
 
+from ._chains import leaves_of
 from ._errors import ForkedProcessError, WrongEventLoopError
 
 T = TypeVar("T")
@@ -134,11 +135,9 @@ class HomeLoop:
             BaseException: On asyncio, an interrupt or exit: it ends the loop at once. Nothing on trio, which crashes.
         """
         if not self._is_trios:
-            found: BaseException | None = BaseExceptionGroup("", [error]).subgroup((KeyboardInterrupt, SystemExit))
-            while isinstance(found, BaseExceptionGroup):
-                found = found.exceptions[0]
-            if found is not None:
-                raise found
+            for leaf in leaves_of(error):
+                if isinstance(leaf, (KeyboardInterrupt, SystemExit)):
+                    raise leaf
             return error
         interrupts, others = BaseExceptionGroup("", [error]).split(KeyboardInterrupt)
         if interrupts is None or threading.current_thread() is not threading.main_thread():

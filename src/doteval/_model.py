@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeAlias, cast, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from ._errors import ModelRequestError
+from ._messages import Prompt, message_of
 from ._unbuilt import Unbuilt, UnbuiltList
-
-
-class MessageObject(Protocol):
-    """A message as the SDKs have it in their answers: a model of pydantic's, with a role."""
-
-    @property
-    def role(self) -> str: ...
-
-    def model_dump(self) -> dict[str, Any]: ...
-
-
-Message: TypeAlias = Mapping[str, Any] | MessageObject
-"""A mapping with ``role`` and ``content``, or a message object of an SDK."""
-Prompt: TypeAlias = str | Sequence[Message]
-"""One user message as text, or a conversation, oldest message first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +142,7 @@ class Completion(str):
         It has all that the server wants back, such as signed thoughts, where the reply came whole.
         """
         if getattr(self.raw, "role", None) == "assistant" and hasattr(self.raw, "model_dump"):
-            return _message(0, self.raw)
+            return message_of(0, self.raw)
         called = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
             for call in self.tool_calls
@@ -215,7 +201,7 @@ class CompletionStream:
         self._raw = UnbuiltList()
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
-        self._ended = False
+        self._ended = self._is_read = self._was_cancelled = False
         self._error: ModelRequestError | None = None
 
     @property
@@ -271,24 +257,34 @@ class CompletionStream:
     async def __anext__(self) -> str:
         """Wait for the next piece of text; pieces without text are left out.
 
+        A read that is cancelled ends the stream, as half of a piece may be lost with it.
+
         Raises:
             ModelRequestError: The stream broke off, or ended without saying that the reply is complete.
-            RuntimeError: The block of the stream was left before.
+            RuntimeError: The block of the stream was left, a read of it was cancelled, or somebody else reads it.
         """
+        if self._is_read:
+            raise RuntimeError(
+                f"the stream of '{self._model}' is being read by another task; let one of them read it, and hand on to "
+                "the others what it reads"
+            )
         while not self._ended:
             if self._pieces is None:
                 raise RuntimeError(
                     f"the stream of '{self._model}' is over, as its block was left before it had been read to its end; "
                     "read it inside of 'async with model.stream(...)'"
                 )
+            self._is_read = True
             try:
                 piece = await anext(self._pieces)
             except ModelRequestError as exc:
+                self._check_cancelled()
                 self._error = exc
             except StopAsyncIteration:
                 if self._finish_reason is not None:
                     self._ended = True
                     break
+                self._check_cancelled()
                 self._error = ModelRequestError(
                     self._model,
                     "the stream ended before the reply did: no finish reason came",
@@ -297,15 +293,30 @@ class CompletionStream:
                     request_id=self._request_id,
                     retries=self._retries,
                 )
+            except Exception:
+                raise
+            except BaseException:
+                self._was_cancelled = True
+                raise
             else:
                 self._keep(piece)
                 if piece:
                     return self._texts[-1]
                 continue
+            finally:
+                self._is_read = False
             if self._explain is not None:
                 self._error = await self._explain(self._error)
             raise self._error
         raise StopAsyncIteration
+
+    def _check_cancelled(self) -> None:
+        """Say what has ended the stream, where that was not the server."""
+        if self._was_cancelled:
+            raise RuntimeError(
+                f"the stream of '{self._model}' was ended by who reads it: a read was cancelled before, as by a "
+                "time-out around it; put the time-out around the whole stream, or read it in a task of its own"
+            ) from None
 
     def __repr__(self) -> str:
         state = f"ended: {self._finish_reason}" if self._ended else "open"
@@ -378,63 +389,3 @@ def later(known: Usage | None, news: Usage | None) -> Usage | None:
     if known is None or news is None:
         return news or known
     return Usage(*(max(getattr(known, name), getattr(news, name)) for name in Usage.__slots__))
-
-
-def messages_of(prompt: Prompt, params: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The conversation that a prompt stands for, for who writes a model.
-
-    Args:
-        prompt: What `ChatModel.generate` was given. Message objects of the SDKs become mappings.
-        params: The names of the parameters that it was given.
-
-    Raises:
-        TypeError: The prompt is neither a text nor a sequence of messages, or a parameter is one that the handle or
-            the method stands for: ``model``, ``messages``, ``stream``.
-        ValueError: The sequence is empty.
-    """
-    check_params(params)
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": str(prompt)}]
-    given = cast(object, prompt)  # what callers without a type checker pass may be anything
-    if isinstance(given, bytes) or not isinstance(given, Sequence):
-        raise TypeError(
-            f"a prompt is a text or a list of messages such as {{'role': 'user', 'content': 'Hello'}}, "
-            f"not a {type(prompt).__name__}"
-        )
-    messages = [_message(index, message) for index, message in enumerate(cast("Sequence[object]", given))]
-    if not messages:
-        raise ValueError("a prompt needs at least one message")
-    return messages
-
-
-def check_params(params: Collection[str]) -> None:
-    """Raise TypeError for a parameter that the handle or the method stands for."""
-    for name, reason in _OURS.items():
-        if name in params:
-            raise TypeError(f"{name!r} is not a parameter of a request: {reason}")
-
-
-_OURS = {
-    "messages": "it is the prompt",
-    "model": "it is the spec the handle was set up with",
-    "stream": "use stream() to stream, generate() not to",
-}
-
-
-def _message(index: int, message: object) -> dict[str, Any]:
-    if isinstance(message, Mapping):
-        fields = dict(cast("Mapping[str, Any]", message))
-    elif (dump := getattr(message, "model_dump", None)) is not None and hasattr(message, "role"):
-        fields = dump(mode="json", exclude_unset=True, exclude_none=True, by_alias=True, warnings=False)
-        if fields.get("type") == "message":  # a whole answer of Anthropic's, which is a message and more
-            fields = {name: fields[name] for name in ("role", "content") if name in fields}
-    else:
-        raise TypeError(
-            f"message {index} of the prompt is a {type(message).__name__}, not a mapping with 'role' and 'content' "
-            "and not a message object of an SDK"
-        )
-    if not isinstance(fields.get("role"), str):
-        raise TypeError(f"message {index} of the prompt has no 'role': give it one, such as 'user' or 'system'")
-    if fields.keys().isdisjoint(("content", "tool_calls", "refusal")):
-        raise TypeError(f"message {index} of the prompt, of role {fields['role']!r}, has no 'content'")
-    return fields

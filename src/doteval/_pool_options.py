@@ -153,12 +153,13 @@ def check_slots(capacity: int | Sequence[str] | None) -> None:
     """Raise a `ValueError` where `capacity` is no number of slots, and no list of their names either."""
     if capacity is None:
         return
+    given: object = capacity
     if isinstance(capacity, str):
         raise ValueError(f"capacity must be a number of slots or a list of their names, not the text {capacity!r}")
     if isinstance(capacity, int):
         if capacity < 1 or isinstance(capacity, bool):
             raise ValueError(f"capacity must be at least 1 slot, or None for no limit, not {capacity!r}")
-    elif not isinstance(capacity, Collection):
+    elif not isinstance(given, Collection):
         raise ValueError(f"capacity must be a whole number of slots or a list of their names, not {capacity!r}")
     elif not capacity or len(set(capacity)) != len(capacity):
         raise ValueError(f"capacity must name at least one slot and none twice, not {list(capacity)!r}")

@@ -21,7 +21,7 @@ from ._keywords import completed, takes, unexpected
 from ._pool.events import ProviderStatistics
 from ._pool_options import LeaseOptions, check_slots
 from ._provider import ModelProvider, ModelT, in_any_task, raise_all
-from ._runtime import Runtime
+from ._runtime import Asked, Runtime
 from ._setup import Setup, marked
 
 PooledT = TypeVar("PooledT", bound="PooledProvider[Any]")
@@ -189,13 +189,15 @@ class PooledProvider(_HasRuntime[ModelT]):
         Raises:
             Exception: As `setup`.
         """
+        asked = tuple(Asked(spec, config) for spec in specs)
+        del config  # a traceback would show it
         pool = self.__runtime.entered_pool()
         pool.check_loop()
         if not self.__runtime.fast_acquire:
             await pool.checkpoint()
         if not specs:
             return ()
-        leases = await pool.acquire(tuple(self.__runtime.want(spec, config) for spec in specs))
+        leases = await pool.acquire(tuple(map(self.__runtime.want, asked)))
         if self.__runtime.traces:
             for lease in leases:
                 pool.trace(lease)
@@ -218,7 +220,9 @@ class PooledProvider(_HasRuntime[ModelT]):
             ProviderClosedError: The provider was closed.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
-        return self.__runtime.entered_pool().preload(self.__runtime.want(spec, config))
+        asked = Asked(spec, config)
+        del config  # a traceback would show it
+        return self.__runtime.entered_pool().preload(self.__runtime.want(asked))
 
     async def teardown(self, resource_id: str, /) -> None:
         """Close one resource now, whoever holds it; their handles become inactive. An unknown id does nothing.

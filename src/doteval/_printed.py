@@ -28,6 +28,11 @@ def in_a_line(text: str) -> str:
     return text.translate(_IN_A_LINE)
 
 
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, and an ellipsis where more of it is left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def say(*texts: str, file: TextIO | None = None) -> None:
     """Print texts for people, each on a line of its own, at once.
 

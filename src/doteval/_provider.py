@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial, wraps
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Self, cast
 
 from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
@@ -22,6 +23,7 @@ ModelT = TypeVar("ModelT", default=Any)
 AnyT = TypeVar("AnyT")
 
 _IN_ANY_TASK: set[object] = {None}
+_PLAIN = frozenset({bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple})
 
 
 def in_any_task(method: AnyT) -> AnyT:
@@ -57,6 +59,8 @@ class ModelProvider(ABC, Generic[ModelT]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_written(cls)
+        if "__new__" in vars(cls):
+            cls.__new__ = staticmethod(_noting(cls.__new__))  # type: ignore[method-assign]
         setup: Any = cls.__dict__.get("setup")
         if inspect.iscoroutinefunction(
             setup
@@ -67,12 +71,14 @@ class ModelProvider(ABC, Generic[ModelT]):
         self = super().__new__(cls)
         vars(self).update(  # it may be a frozen dataclass
             _ModelProvider__made_with=(args, kwargs),
+            _ModelProvider__made_by={},
             _ModelProvider__given_out={},
             _ModelProvider__hold=Hold(cls.__name__),
         )
         return self
 
     __made_with: tuple[tuple[Any, ...], dict[str, Any]]
+    __made_by: dict[str, Any]
     __given_out: dict[int, ModelHandle[Any]]
     __hold: Hold
 
@@ -125,7 +131,8 @@ class ModelProvider(ABC, Generic[ModelT]):
         """All that an answer of a model depends on, as far as it is known without opening the model.
 
         Evaluations keep it with their results, so that none is taken for that of another model. It is the class, what
-        the provider was made with, the spec and the configuration, but for what is `operational`, such as a timeout.
+        the provider was made with, or the function that has made it for `ModelProviders`, the spec and the
+        configuration, but for what is `operational`, such as a timeout.
         Override it where an answer depends on something else as well, such as a variable of the environment.
 
         Args:
@@ -136,7 +143,7 @@ class ModelProvider(ABC, Generic[ModelT]):
         kind = type(self)
         args, kwargs = self.__made_with
         operational = operational_names(kind).union(*(vars(each).get("operational", ()) for each in kind.__mro__))
-        given = {**_chosen(kind, args, kwargs), **config, "spec": spec or None}
+        given = {**self.__made_by, **chosen(kind, args, kwargs), **config, "spec": spec or None}
         return {
             "provider": f"{kind.__module__}.{kind.__qualname__}",
             **{name: value for name, value in given.items() if value is not None and name not in operational},
@@ -208,19 +215,48 @@ def is_held(provider: object) -> bool:
     return isinstance(hold, Hold) and hold.is_open
 
 
-def _chosen(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a class was called with, by name, but for what it would have taken anyway."""
+def note_maker(provider: object, maker: Any, settings: Mapping[str, Any]) -> None:
+    """A provider was made by a function: what that was called with counts as what a class is made with does."""
+    if isinstance(provider, ModelProvider) and not isinstance(maker, type):
+        args: tuple[Any, ...] = ()
+        while isinstance(maker, partial):
+            maker, args, settings = maker.func, (*maker.args, *args), {**maker.keywords, **settings}
+        vars(provider).update(_ModelProvider__made_by=chosen(maker, args, settings))
+
+
+def _noting(new: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``__new__`` of a subclass, which may call that of its base with something else than it is given itself."""
+
+    @wraps(new)
+    def made(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        self: Any = new(cls, *args, **kwargs)
+        if issubclass(type(self), ModelProvider):
+            vars(cast(object, self)).update(_ModelProvider__made_with=(args, kwargs))
+        return self
+
+    return made
+
+
+def chosen(maker: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a class, or a function, was called with, by name, but for what it would have taken anyway."""
     try:
-        signature = inspect.signature(kind)
+        signature = inspect.signature(maker)
         given = dict(signature.bind_partial(*args, **kwargs).arguments)
     except (TypeError, ValueError):  # a signature that says too little
         return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             given |= given.pop(name, {})
-        elif name in given and type(given[name]) is type(parameter.default) and given[name] == parameter.default:
+        elif name in given and _is_default(given[name], parameter.default):
             del given[name]
     return given
+
+
+def _is_default(given: object, default: object) -> bool:
+    """Whether nothing tells one from the other; of what is only equal, there may be more in it."""
+    if given is default:
+        return True
+    return type(given) is type(default) and type(given) in _PLAIN and given == default
 
 
 def raise_all(message: str, failures: Sequence[BaseException]) -> None:

@@ -48,9 +48,9 @@ class Author(HandleManager, Protocol[ModelT]):
     def secrets(self) -> Collection[str]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the opener of a resource needs to know."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Asked:
+    """What the opener of a resource needs to know; no `repr` shows it, as it may hold a key."""
 
     spec: str
     config: dict[str, Any]
@@ -227,10 +227,14 @@ class Runtime(Generic[ModelT]):
 
     async def lease(self, manager: HandleManager, spec: str, config: dict[str, Any]) -> ModelHandle[ModelT]:
         """Lease the resource for `spec` and `config`."""
+        if self.pool is None:
+            config = {}  # a traceback would show it
         pool = self.pool or self.entered_pool()
         want = None
         if config or type(spec) is not str:
-            want = self.want(spec, config)
+            asked = Asked(spec, config)
+            config = {}  # as above
+            want = self.want(asked)
         key = spec if want is None else want.key
         lease = None
         if self.fast_acquire:
@@ -241,27 +245,27 @@ class Runtime(Generic[ModelT]):
                 await pool.checkpoint()
                 lease = pool.lease_now(key)
         if lease is None:  # what follows waits
-            (lease,) = await (pool.join(key) or pool.acquire((want or self.want(spec, config),)))
+            (lease,) = await (pool.join(key) or pool.acquire((want or self.want(Asked(spec, config)),)))
         if self.traces:
             pool.trace(lease)
         return self.hand_out(lease, pool, manager)
 
     lease.__qualname__ = "PooledProvider.setup"  # what Python calls it where it was never awaited
 
-    def want(self, spec: str, config: dict[str, Any]) -> Want:
+    def want(self, asked: Asked) -> Want:
         """What is asked for.
 
         Raises:
             SpecError: `spec` cannot name a resource.
             ProviderClosedError: The provider was closed.
         """
-        check_spec(spec)
+        check_spec(asked.spec)
         author = self._author
         if author is None:  # since the caller looked, there was a checkpoint
             raise ProviderClosedError(self.name)
-        slots = checked_slots(author.slots(spec, **config), author, spec)
-        key, label = identified(spec, config)
-        return Want(key, label, slots, _Asked(spec, config))
+        slots = checked_slots(author.slots(asked.spec, **asked.config), author, asked.spec)
+        key, label = identified(asked.spec, asked.config)
+        return Want(key, label, slots, asked)
 
     def __repr__(self) -> str:
         if self.pool is None:
@@ -323,14 +327,14 @@ class Runtime(Generic[ModelT]):
 
     def _make(self, want: Want, slot_names: tuple[str, ...]) -> AbstractAsyncContextManager[ModelT]:
         assert self._author is not None
-        asked: _Asked = want.payload
+        asked: Asked = want.payload
         more: dict[str, Any] = {"slots": slot_names} if slot_names else {}
         made = self._author.open(asked.spec, **more, **asked.config)
         check_made(made, f"{type(self._author).__name__}.open")
         return made
 
     def _explain(self, want: Want, error: BaseException) -> str:
-        asked: _Asked = want.payload
+        asked: Asked = want.payload
         own = () if self._author is None else self._author.secrets()
         own = (own,) if isinstance(own, str) else own  # a text is one secret, and none of its letters is
         return masked(reason_of(error), {*own, *secrets_of(asked.config)})

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from operator import is_not
 from typing import Any, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
+
+from ._chains import all_behind
+from ._printed import in_a_line
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _PARAMETER = re.compile(r"""(?<=[?&])([\w.%-]+)=([^&#\s"'<>]+)""")
@@ -38,7 +43,42 @@ _SHORTEST_SECRET = 8
 """A shorter one is a placeholder, such as ``"x"``, and part of many words that have to be read."""
 _SHORTEST_TOKEN = 20
 """What stands alone before the ``@`` of a URL is a user's name if it is shorter."""
+_PLAIN = re.compile(r"[\w.~-]+", re.ASCII)
+"""Written in the same way by everybody."""
 _SMALLEST_SECRET, _LARGEST_SECRET = 10 ** (_SHORTEST_SECRET - 1), 10**100
+
+
+class Secret(str):
+    """A secret that no `repr` shows, as it is in local variables that error trackers send away."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def shielded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with each text that `secrets_of` finds in mappings, lists and tuples as a `Secret`."""
+    return {name: _shielded(value, names_a_secret(name), 0) for name, value in values.items()}
+
+
+def _shielded(value: Any, is_secret: bool, depth: int) -> Any:
+    kind = cast("type[object]", type(value))
+    if kind is str:
+        return Secret(value) if is_secret else value
+    if kind not in (dict, list, tuple) or depth == _DEEPEST:
+        return value
+    if kind is dict:
+        fields = cast("dict[Any, Any]", value)
+        clean = {key: _shielded(part, is_secret or names_a_secret(key), depth + 1) for key, part in fields.items()}
+        return clean if any(clean[key] is not part for key, part in fields.items()) else fields
+    parts = cast("Sequence[Any]", value)
+    is_pair = len(parts) == 2 and names_a_secret(parts[0])
+    hidden = [_shielded(part, is_secret or (is_pair and at == 1), depth + 1) for at, part in enumerate(parts)]
+    return cast(Any, kind)(hidden) if any(map(is_not, hidden, parts)) else parts
 
 
 def is_secret_name(name: str) -> bool:
@@ -67,12 +107,35 @@ def names_a_secret(key: object) -> bool:
 
 
 def masked(text: str, secrets: Collection[str] = ()) -> str:
-    """`text` without the secrets in URLs and without those that are given, but for those of a few characters."""
+    """`text` without the secrets in URLs and without those that are given, but for those of a few characters.
+
+    Nor are they in it as Python, JSON or a URL write them, without their blanks, or cut, before an ellipsis.
+    """
     text = without_secrets_in_urls(text)
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
+    forms = {form for secret in secrets for form in _forms_of(secret) if len(form) >= _SHORTEST_SECRET}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
+        if "…" in text:
+            text = "…".join(_uncut(part, form) for part in text.split("…")[:-1]) + "…" + text.rpartition("…")[2]
     return text
+
+
+def _forms_of(secret: str) -> Iterator[str]:
+    """A secret as it may be printed: what is no plain text is written in one way by each who quotes it."""
+    yield secret
+    if _PLAIN.fullmatch(secret):
+        return
+    for each in {secret, secret.strip(), " ".join(secret.split()), *secret.splitlines()}:
+        encoded = each.encode("utf-8", "surrogatepass")
+        yield from (each, repr(each)[1:-1], ascii(each)[1:-1], in_a_line(each), json.dumps(each)[1:-1], quote(encoded))
+        yield from (json.dumps(each, ensure_ascii=False)[1:-1], repr(encoded)[2:-1], encoded.decode("latin-1"))
+        yield repr(each.encode("latin-1", "replace"))[2:-1]
+
+
+def _uncut(before: str, secret: str) -> str:
+    """What is before an ellipsis, without what a secret begins with."""
+    longest = range(min(len(secret) - 1, len(before)), _SHORTEST_SECRET - 1, -1)
+    return next((f"{before[:-n]}***" for n in longest if before.endswith(secret[:n])), before)
 
 
 def without_secrets_in_urls(text: str) -> str:
@@ -147,21 +210,11 @@ def _shown_in_list(value: Any, depth: int) -> Any:
 
 def mask_exception(exc: BaseException, secrets: Collection[str]) -> None:
     """Take secrets out of what an exception says, and those that led to it, as they are shown with it."""
-    for link in links_of(exc):
-        if any(masked(str(argument), secrets) != str(argument) for argument in link.args):
-            link.args = tuple(masked(str(argument), secrets) for argument in link.args)
-
-
-def links_of(exc: BaseException) -> Iterator[BaseException]:
-    """An exception, and all that led to it, each once."""
-    seen: set[int] = set()
-    left: list[BaseException | None] = [exc]
-    while left:
-        link = left.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            left += [link.__cause__, link.__context__]
+    for link in all_behind(exc):
+        members = link.args[1:] if isinstance(link, BaseExceptionGroup) else ()
+        said = link.args[: len(link.args) - len(members)]
+        if any(masked(str(argument), secrets) != str(argument) for argument in said):
+            link.args = (*(masked(str(argument), secrets) for argument in said), *members)
 
 
 def secrets_of(config: Mapping[str, object]) -> set[str]:

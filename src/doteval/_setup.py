@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Generic, ParamSpec
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec
 
 from typing_extensions import TypeVar
 
@@ -18,6 +18,7 @@ ModelT_co = TypeVar("ModelT_co", covariant=True, default=Any)
 ModelT = TypeVar("ModelT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 P = ParamSpec("P")
+_FORMS = "'async with provider.setup(...) as handle:' or 'handle = await provider.setup(...)'"
 
 
 class Setup(Coroutine[Any, Any, ModelHandle[ModelT_co]], Generic[ModelT_co]):
@@ -54,6 +55,20 @@ class Setup(Coroutine[Any, Any, ModelHandle[ModelT_co]], Generic[ModelT_co]):
 
     def close(self) -> None:
         self._coroutine.close()
+
+    if not TYPE_CHECKING:  # where these are mistakes anyway
+
+        def __getattr__(self, name: str) -> NoReturn:
+            told = f"'Setup' object has no attribute {name!r}"
+            if not name.startswith("_") and hasattr(ModelHandle, name):
+                told += f": the handle has it. An 'await' is missing, or an 'async with': {_FORMS}"
+            raise AttributeError(told, name=name, obj=self)
+
+        def __enter__(self) -> NoReturn:
+            self.close()  # else Python says, too, that it was never awaited
+            raise TypeError(f"a model is leased with 'async with', not with 'with': {_FORMS}")
+
+        def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
         return "<doteval.Setup: 'await' it, or enter it with 'async with'>"

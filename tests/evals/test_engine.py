@@ -17,8 +17,8 @@ from doteval.evals import Record
 from doteval.evals._digests import fingerprint
 from doteval.evals._results.record import Inputs
 from doteval.evals._running.abort import Abort
-from doteval.evals._running.dataset import Row
-from doteval.evals._running.engine import Engine, Known, Progress
+from doteval.evals._running.dataset import Known, Row
+from doteval.evals._running.engine import Engine, Progress
 from doteval.evals._running.limits import Limit
 from doteval.evals._running.refusals import retry_after
 from doteval.evals._running.retries import Retries

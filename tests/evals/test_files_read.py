@@ -150,7 +150,6 @@ WAYS: dict[str, tuple[Callable[[Path], object], bool]] = {
     "read and written": (lambda path: (path.read_text(), path.write_text("2")), False),
     "updated": (lambda path: path.open("r+").close(), False),
     "appended": (lambda path: path.open("a").close(), False),
-    "not there": (lambda path: fails(path.with_name("none").read_text), False),
     "a directory": (lambda path: fails(path.parent.read_text), False),
     "gone": (lambda path: (path.read_text(), path.unlink()), False),
     "made anew": (lambda path: (path.read_text(), path.unlink(), path.write_text("2")), False),

@@ -71,6 +71,46 @@ CALLED = [
 ]
 
 
+DOCUMENTED = ("tool", "shop.tool", "kit.tool", "Kit", "shop.Kit", "Kit.tool", "kit", "held['it'][0]", "called['it'][0]")
+DOCSTRINGS = ("{}.__doc__", "inspect.getdoc({})", "getattr({}, '__doc__')", "inspect.cleandoc({}.__doc__)")
+USED = [
+    *("return {}.strip()", "return {}.format(q=q)", "return {}.strip().upper()", "return {}[1:]", "return {} % q"),
+    *('return f"""{{{}}} and {{q}}"""', "return q({}.split()[0])", "mine = {}; return mine.strip()", "return {}.strip"),
+    *(
+        "return lambda: {}.strip()",
+        "return [{}.strip() for each in q]",
+        "{}.strip(); return 1",
+        "return q or {}.strip()",
+    ),
+    *("return {}.__len__()", "return (mine := {}).strip()", "return '\\n'.join([{}.strip(), q])", "return {} and q"),
+]
+ITS_OWN = ("mine = {}; return mine.__doc__.strip()", "return [each.__doc__.strip() for each in [{}]]")
+
+
+@pytest.mark.parametrize("documented", DOCUMENTED)
+def test_a_docstring_counts_however_it_is_used(documented: str) -> None:
+    """As a prompt that is filled, stripped or cut."""
+    sources = [used.format(docstring.format(documented)) for used in USED for docstring in DOCSTRINGS]
+    unseen = [
+        source
+        for source in (*sources, *(used.format(documented) for used in ITS_OWN))
+        if fingerprint(body(source, "one")) == fingerprint(body(source, "another"))
+    ]
+    assert unseen == []
+
+
+def test_a_docstring_of_a_function_within_counts_however_it_is_used() -> None:
+    """As those of others; one of a helper that is called is none."""
+    docstrings = [each for each in DOCSTRINGS if "getattr" not in each]
+    sources = [used.format(each.format("inner")) for used in USED if "lambda" not in used for each in docstrings]
+    for source in (*sources, "return inner()", "return [inner() for each in q]"):
+        one, same, other = (
+            fingerprint(body(f"def inner():\n        {text!r}\n    {source}", "")) for text in ("one", "one", "another")
+        )
+        assert one == same
+        assert (one != other) == ("inner()" not in source), source
+
+
 @pytest.mark.parametrize("source", [*HANDED, *CALLED])
 def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
     """A tool's docstring is a part of the prompt; that of a helper that is called is not, nor that of its class."""

@@ -619,6 +619,9 @@ def test_where_it_is_not_known_what_one_depends_on_that_one_fails(runs: Runs) ->
             add(self, name, function, **options)
 
         Walk.add_function = add_function
+
+        def pytest_unconfigure():
+            Walk.add_function = add  # this is the process of all tests
         """,
         lazy="""
         import pytest

@@ -199,3 +199,143 @@ def test_a_fixture_of_an_author_that_gives_no_provider_is_named_with_its_distrib
     for kind, given in kinds.items():
         assert text.count(f"the fixture '{kind}_fixture' gave {given}, and no provider.") == 4
     assert text.count("of givespkg 1.0") == 4 * len(kinds)
+
+
+ANYIOS = """
+import pytest
+from doteval import foreach, Result
+
+def test_nobody_else_notices(): ...
+
+MARK
+@pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+async def test_of_anyio(echo_client): ...
+
+MARK
+@foreach("n", [1])
+async def eval_plain(n):
+    return Result(n)
+"""
+
+
+@pytest.mark.parametrize(
+    ("plugins", "advice"),
+    [
+        ("doteval", "Name it, too: -p anyio -p doteval."),
+        ("no:anyio doteval", "Leave '-p no:anyio' away, also in addopts."),
+        (
+            "no:anyio asyncio doteval",
+            "Leave '-p no:anyio' away, also in addopts, or mark the test with @pytest.mark.asy*",
+        ),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--doteval-model-provider-scope=session",)])
+def test_a_run_without_the_plugin_of_anyio_says_what_to_load(
+    runs: Runs, plugins: str, advice: str, options: tuple[str, ...]
+) -> None:
+    """To whom needs it, and without a line of ours; what another plugin runs does without."""
+    for mark, outcomes in (("", {"passed": 1, "errors": 2}), ("@pytest.mark.asyncio", {"passed": 3})):
+        if mark and "asyncio" not in plugins:
+            continue
+        runs.write(test_it=ANYIOS.replace("MARK", mark))
+        more = ("-o", "asyncio_default_fixture_loop_scope=function") if "asyncio" in plugins else ()
+        result = runs.run(*options, *more, plugins=plugins)
+        assert_clean(result, **outcomes)
+        if not mark:
+            result.stdout.fnmatch_lines(
+                ["anyio's pytest plugin, in whose event loop this runs, is not loaded*", advice]
+            )
+            assert "_fixtures.py" not in result.stdout.str()
+
+
+def test_fixtures_that_a_neighbour_runs_are_in_no_list(runs: Runs) -> None:
+    """Where pytest lists what there is, each of ours is there once, however many event loops there are."""
+    runs.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.asyncio
+        async def test_missing(model_providers, nothing): ...
+
+        @pytest.mark.asyncio(loop_scope="module")
+        async def test_missing_too(model_providers, nothing): ...
+
+        @pytest.mark.asyncio(loop_scope="module")
+        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+        async def test_with_a_model(echo_client):
+            assert await echo_client.generate("hi")
+        """
+    )
+    options = ("-o", "asyncio_default_fixture_loop_scope=function")
+    result = runs.run(*options, plugins="asyncio anyio doteval")
+    assert_clean(result, errors=2, passed=1)
+    assert "_doteval_asyncio" not in result.stdout.str()
+    assert " echo_client," in result.stdout.str()
+
+
+def test_a_slip_in_what_is_decorated_shows_the_users_line(runs: Runs) -> None:
+    """And none of ours; where it is about a row, only what is wrong."""
+    runs.write(
+        eval_typo="""
+        from doteval import foreach, Result
+
+        @foreach("q", ["a"])
+        async def eval_typo(p):
+            return Result(p)
+        """,
+        eval_columns="""
+        from doteval import foreach
+
+        @foreach("q r", ["a"])
+        async def eval_it(q): ...
+        """,
+        eval_rows="""
+        from doteval import foreach, Result
+
+        @foreach("q", ["a"])
+        async def eval_no_return(q): ...
+
+        @foreach("q", ["a"])
+        async def eval_bad_score(q):
+            return Result("x", scores={"a": "yes"})
+        """,
+    )
+    result = runs.run("--continue-on-collection-errors")
+    assert_clean(result, errors=2, failed=2)
+    text = result.stdout.str()
+    assert "src/doteval" not in text
+    assert "<string>" not in text
+    result.stdout.fnmatch_lines(
+        [
+            "eval_columns.py:3: in <module>",
+            "eval_typo.py:3: in <module>",
+            "TypeError: eval_no_return() returned a NoneType: return doteval.Result(output, scores=...)",
+            '    return Result("x", scores={"a": "yes"})',
+        ]
+    )
+
+
+def test_a_test_that_two_plugins_take_says_what_to_do(runs: Runs) -> None:
+    """Marked trio where pytest-asyncio takes all: it is told, in a way that works."""
+    runs.write(
+        test_it="""
+        import pytest
+        import trio
+
+        with_model = pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+
+        @pytest.mark.trio
+        @with_model
+        async def test_it(echo_client): ...
+
+        @pytest.mark.parametrize("anyio_backend", ["trio"])
+        @with_model
+        async def test_in_anyio(echo_client):
+            await trio.lowlevel.checkpoint()
+            assert await echo_client.generate("hi")
+        """
+    )
+    options = ("-o", "asyncio_default_fixture_loop_scope=function", "-o", "asyncio_mode=auto")
+    result = runs.run(*options, plugins="asyncio trio anyio doteval")
+    assert_clean(result, errors=1, passed=1)
+    result.stdout.fnmatch_lines(["The test is marked trio, and pytest-asyncio takes it as well*"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ import httpx
 import httpx2
 import pytest
 from tests.providers.conftest import CHATS, KEY
+from tests.providers.parts import is_no_circle
 from tests.providers.wire import Sent, WireServer
 
-from doteval import ModelRequestError, ModelSetupError
+from doteval import HTTPProvider, ModelRequestError, ModelSetupError
 
 pytestmark = [pytest.mark.anyio]
 
@@ -227,22 +229,33 @@ async def test_a_wrong_path_is_no_unknown_model(
     assert advice.format(path=path) in str(error)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "problem"),
-    [
-        ("SSL_CERT_FILE", "/nowhere.pem", "'/nowhere.pem', which SSL_CERT_FILE names, does not exist ("),
-        ("SSL_CERT_FILE", "{path}", "which SSL_CERT_FILE names, is of no use ("),
-        ("HTTPS_PROXY", "ftp://h", "ValueError: "),
-    ],
-)
+NO_PROXY_ADDRESSES = ("ftp://h", "socks4://h", "http://proxy:port", "proxy:80O80", "http://[::1", "http://h\x07")
+USELESS = [
+    ("SSL_CERT_FILE", "/nowhere.pem", "'/nowhere.pem', which SSL_CERT_FILE names, does not exist ("),
+    ("SSL_CERT_FILE", "{path}", "which SSL_CERT_FILE names, is of no use ("),
+    *(("HTTP_PROXY", value, "HTTP_PROXY is not the address of a proxy (") for value in NO_PROXY_ADDRESSES),
+    (
+        "https_proxy",
+        "http://proxy:port",
+        "https_proxy is not the address of a proxy (InvalidURL: Invalid port: 'port')",
+    ),
+    ("ALL_PROXY", "http://me:PASS/word@h:80", "ALL_PROXY is not the address of a proxy (InvalidURL: ***)"),
+]
+
+
+@pytest.mark.parametrize("kind", [*CHATS, "http"])
 async def test_what_the_environment_has_is_named_where_it_is_of_no_use(
-    name: str, value: str, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Before anything is sent."""
+    """Before anything is sent; what leads to it is no circle, and holds no password."""
     (tmp_path / "ca.pem").write_text("no certificate")
-    monkeypatch.setenv(name, value.format(path=tmp_path / "ca.pem"))
-    async with CHATS["openai"][0](base_url="https://h/v1", api_key=KEY) as provider:
-        with pytest.raises(ModelSetupError) as failed:
-            await provider.setup("m")
-    assert problem in failed.value.reason
-    assert failed.value.advice == f"Correct {name}, or unset it."
+    made: Any = HTTPProvider() if kind == "http" else CHATS[kind][0](base_url="https://h/v1", api_key=KEY)
+    async with made as provider:
+        for name, value, problem in USELESS:
+            with monkeypatch.context() as patch, pytest.raises(ModelSetupError) as failed:
+                patch.setenv(name, value.format(path=tmp_path / "ca.pem"))
+                await provider.setup("https://h/v1" if kind == "http" else "m")
+            assert problem in failed.value.reason
+            assert failed.value.advice == f"Correct {name}, or unset it."
+            assert is_no_circle(failed.value)
+            assert "PASS" not in "".join(traceback.format_exception(failed.value))

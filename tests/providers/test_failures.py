@@ -316,7 +316,21 @@ async def test_the_client_of_a_closed_provider_says_so(chat: Chat) -> None:
     for kept in (model.generate("Hello"), model.stream("Hello").__aenter__()):
         with pytest.raises(ModelRequestError, match="its client is closed") as caught:
             await kept
+        assert "somebody has closed the client itself, which is the provider's" in str(caught.value)
         assert "call setup() again" in str(caught.value)
+
+
+async def test_a_name_that_begins_with_the_provider_is_told_apart_from_one_that_is_misspelt(one_sdk: Chat) -> None:
+    """As in ``openai_client``, parametrised with what ``model_client`` takes."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(404, json={"error": {"message": "There is no such model.", "type": "not_found_error"}})
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http_client:
+        async with one_sdk.provider(http_client=http_client) as provider:
+            async with provider.setup(f"{one_sdk.kind}:a:b") as handle:
+                with pytest.raises(ModelRequestError, match=f"'{one_sdk.kind}:' says which .* asked for 'a:b'"):
+                    await handle.model.generate("Hello")
 
 
 async def test_what_goes_wrong_below_an_older_http_client_is_explained_as_well(server) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import nullcontext
 
+import anyio
+import httpx2
 import pytest
+from tests.providers.conftest import CHATS, KEY
+from tests.providers.wire import Reply, events
 
 from doteval import Completion, CompletionStream, ModelRequestError, ToolCall, Usage, messages_of
 
@@ -158,3 +163,89 @@ async def test_a_stream_without_a_finish_reason_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="not read to its end"):
         stream.completion  # noqa: B018
     assert stream.text == "Hi "
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+async def test_a_read_that_was_cancelled_is_not_the_servers_fault(kind: str) -> None:
+    """The next one, and each after it, says what has ended the stream; it is nothing to try again."""
+    body = events(kind, Reply(("Hi ", "there"))).body
+    at = body.index(b"Hi ")
+    begun = body[: body.index(b"\n\n", at) + 2]
+
+    async def drip() -> AsyncGenerator[bytes]:
+        yield begun
+        await anyio.sleep_forever()
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=drip())
+
+    provider_class, _, spec = CHATS[kind]
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(respond)) as http_client:
+        async with provider_class(base_url="http://h/v1", api_key=KEY, http_client=http_client) as provider:
+            async with provider.setup(spec) as handle, handle.model.stream("Hello") as stream:
+                assert await anext(stream) == "Hi "
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await anext(stream)
+                for _ in range(2):
+                    with pytest.raises(RuntimeError, match="a read was cancelled before, as by a time-out") as caught:
+                        await anext(stream)
+                    assert not isinstance(caught.value, ModelRequestError)
+                assert stream.text == "Hi "
+
+
+class Pieces:
+    """Pieces that survive a read that is cancelled."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.may_come = anyio.Event()
+        self.error = error
+        self.left = [Completion("Hi"), Completion(finish_reason="stop")]
+
+    def __aiter__(self) -> Pieces:
+        return self
+
+    async def __anext__(self) -> Completion:
+        await self.may_come.wait()
+        if self.error is not None:
+            raise self.error
+        if not self.left:
+            raise StopAsyncIteration
+        return self.left.pop(0)
+
+
+@pytest.mark.anyio
+async def test_pieces_that_survive_a_cancelled_read_are_read_on() -> None:
+    """Only what has ended is over."""
+    pieces = Pieces()
+    stream = CompletionStream("m", pieces)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await anext(stream)
+    pieces.may_come.set()
+    assert [text async for text in stream] == ["Hi"]
+    assert stream.completion == "Hi"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [None, ModelRequestError("m", "it broke off", "Try again.")])
+async def test_a_stream_has_one_reader_at_a_time(error: Exception | None) -> None:
+    """Another one is told; the first one reads on, and when it is done the next one may."""
+    pieces = Pieces(error)
+    stream = CompletionStream("m", pieces)
+
+    async def read() -> None:
+        with pytest.raises(ModelRequestError) if error is not None else nullcontext():
+            assert await anext(stream) == "Hi"
+
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="is being read by another task"):
+                await anext(stream)
+        pieces.may_come.set()
+    if error is None:
+        assert [text async for text in stream] == []
+        assert stream.completion == "Hi"

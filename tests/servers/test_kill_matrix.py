@@ -1,4 +1,4 @@
-"""Forty kills at random moments; ``nox -s crashes`` makes a thousand, ``KILLS`` says how many are made here."""
+"""A hundred kills at random moments; ``nox -s crashes`` makes a thousand, ``KILLS`` says how many are made here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.test_crashes import GRACE
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 SEED = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-KILLS, OF_XDIST, CONTAINED, SIDES = int(os.environ.get("KILLS", "40")), 2, 2, 3
+KILLS, OF_XDIST, CONTAINED, SIDES = int(os.environ.get("KILLS", "100")), 4, 4, 3
 PARTS = max(1, KILLS // 50)
 
 

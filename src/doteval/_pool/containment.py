@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from anyio import get_cancelled_exc_class
+
+from .._chains import leaves_of, only_one_in
 
 
 def ends_the_program(exc: BaseException) -> bool:
     """Whether it is an interrupt or an exit, or a group with one in it; all else is told to whom it concerns."""
-    kinds = (KeyboardInterrupt, SystemExit)
-    if isinstance(exc, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", exc).subgroup(kinds) is not None
-    return isinstance(exc, kinds)
+    return any(isinstance(leaf, (KeyboardInterrupt, SystemExit)) for leaf in leaves_of(exc))
 
 
 def outcome_of(exc: BaseException) -> BaseException | None:
@@ -20,11 +17,12 @@ def outcome_of(exc: BaseException) -> BaseException | None:
 
     A task group that it has left has made a group of it.
     """
-    if isinstance(exc, BaseExceptionGroup):
-        members = cast("BaseExceptionGroup[BaseException]", exc).exceptions
-        return outcome_of(members[0]) if len(members) == 1 else None
-    is_not = (Exception, GeneratorExit, KeyboardInterrupt, SystemExit, get_cancelled_exc_class())
-    return None if isinstance(exc, is_not) else exc
+    only = only_one_in(exc)
+    is_not = (
+        *(BaseExceptionGroup, Exception, GeneratorExit, KeyboardInterrupt, SystemExit),
+        get_cancelled_exc_class(),
+    )
+    return None if isinstance(only, is_not) else only
 
 
 def as_exception(exc: BaseException, doing: str) -> Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from .._chains import is_group, leaves_of
 from .containment import ends_the_program
 from .records import Entry, Want
 from .reporter import logger
@@ -56,9 +57,8 @@ class Hooks:
 
     def breaks(self, error: Exception) -> bool:
         """Whether the exception shows that the resource is of no use any more."""
-        if isinstance(error, ExceptionGroup):  # the block held a task group, or several handles
-            members = cast("ExceptionGroup[Exception]", error).exceptions
-            return any(self.breaks(member) for member in members)
+        if is_group(error):  # the block held a task group, or several handles
+            return any(self.breaks(cast(Exception, leaf)) for leaf in leaves_of(error))
         return self._answer(lambda: self._breaks(error), False, "breaks()")
 
     def _answer(self, hook: Callable[[], AnswerT], otherwise: AnswerT, name: str) -> AnswerT:

@@ -258,7 +258,8 @@ class Ledger(Admission):
         opening = entry.phase is Phase.OPENING
         self._close(entry, reason)
         if opening:
-            self._fail_pending(entry, ModelSetupError(entry.want.label, f"{reason} while it was opened"), now)
+            problem = f"{reason} while it was opened"
+            self._fail_pending(entry, ModelSetupError(entry.want.label, problem, "Call setup() again."), now)
         else:
             self._requeue(entry, now)
             self._end_leases(entry, reason, now)

@@ -198,7 +198,7 @@ class Resource(Generic[ModelT]):
 
     @interruptible
     async def _ask(self) -> bool:
-        asked: object = self._healthy(self.model)
+        asked = cast("object", self._healthy(self.model))  # an author's, who may have forgotten the 'async'
         if not isinstance(asked, Awaitable):
             raise TypeError(f"it returned {kind_of(asked)}, and nothing to await: write it with 'async def'")
         answer = await cast("Awaitable[object]", asked)

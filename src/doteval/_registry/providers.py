@@ -22,13 +22,13 @@ from .._errors import (
 from .._explained import advice_for, reason_of
 from .._handle import CLOSE_TIMEOUT, ModelHandle
 from .._hold import Hold
-from .._hooks_written import checked_handle, checked_identity, to_await
+from .._hooks_written import checked_handle, to_await
 from .._loop import HomeLoop
 from .._pool.containment import ends_the_program
 from .._pool.events import ProviderStatistics
 from .._pooled import PooledProvider, runtime_of
 from .._provider import ModelProvider, is_held, is_tied_to_a_task, raise_all
-from .._runtime import Runtime
+from .._runtime import Asked, Runtime
 from .._secrets import masked, secrets_of
 from .._setup import Setup, marked
 from .entered import EnteredProvider
@@ -115,13 +115,13 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             ProviderClosedError: Used after ``async with``.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
-        return Setup(self._lease(spec, config))
+        return Setup(self._lease(Asked(spec, config)))
 
-    async def _lease(self, spec: str, config: dict[str, Any]) -> ModelHandle[Any]:
+    async def _lease(self, asked: Asked) -> ModelHandle[Any]:
         self._usable_task_group()
-        name, model = route(spec, self._sources)
+        name, model = route(asked.spec, self._sources)
         provider = self._started.get(name) or await self._start(name)
-        return checked_handle(await to_await(provider.setup(model, **config), provider, "setup"), provider)
+        return checked_handle(await to_await(provider.setup(model, **asked.config), provider, "setup"), provider)
 
     _lease.__qualname__ = "ModelProviders.setup"  # what Python calls it where it was never awaited
 
@@ -134,11 +134,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             ProviderLoadError: The provider cannot be imported or built.
         """
         name, model = route(spec, self._sources)
-        provider = self._sources[name].build()
-        kind = type(provider)
-        if hasattr(kind, "identity"):  # any class with a setup is a provider
-            return checked_identity(provider.identity(model, **config), provider)
-        return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
+        return self._sources[name].identity(model, config)
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         return {name: source.settings for name, source in self._sources.items() if source.settings}

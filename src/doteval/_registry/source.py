@@ -9,9 +9,9 @@ from typing import Any, cast
 from typing_extensions import TypeIs
 
 from .._errors import DotevalError
-from .._hooks_written import checked_patterns
+from .._hooks_written import checked_identity, checked_patterns
 from .._keywords import names_needed, names_taken
-from .._provider import ModelProvider
+from .._provider import ModelProvider, chosen, note_maker
 from .._secrets import masked, secrets_of
 from .registration import Registration, described, is_fixture
 
@@ -87,6 +87,16 @@ class Source:
             self._trouble = None
         return self._built
 
+    def identity(self, model: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """All that an answer of a model depends on; of a provider that does not say that, what it was made with."""
+        provider = self.build()
+        kind = type(provider)
+        if hasattr(kind, "identity"):  # any class with a setup is a provider
+            return checked_identity(provider.identity(model, **config), provider)
+        value = self._load()
+        given = {} if value is provider else chosen(cast(Factory, value), (), self.settings)
+        return {**given, "provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
+
     def put(self, provider: ModelProvider[Any] | None) -> None:
         """Use this provider from now on; `None`: make a new one when it is asked for again."""
         self._built = provider
@@ -127,6 +137,7 @@ class Source:
                 )
             raise self._registration.error(masked(described(exc), secrets_of(self.settings)), advice) from exc
         if is_provider(provider):
+            note_maker(provider, factory, self.settings)
             return provider
         error = TypeError(f"{getattr(factory, '__name__', factory)}() returned {provider!r}, not a ModelProvider")
         raise error if self._registration is None else self._registration.error(described(error))

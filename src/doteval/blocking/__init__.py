@@ -140,7 +140,8 @@ class BlockingProvider(Generic[ModelT_co]):
             ForkedProcessError: This process was forked while the block was open.
         """
         caller = Caller()
-        setup = partial(self._provider.setup, spec, **config)
+        setup = _Call(self._provider.setup, spec, **config)
+        del config  # a traceback would show it
         handle = self._loop.wait_for(setup, undo=lambda handle: handle.teardown(), caller=caller)
         return BlockingHandle(self._loop, handle, caller)
 
@@ -151,11 +152,12 @@ class BlockingProvider(Generic[ModelT_co]):
             Exception: As `setup`.
             TypeError: The provider has no such method, as `ModelProviders` and providers with books of their own.
         """
-        setup_many = self._method("setup_many")
+        call = _Call(self._method("setup_many"), *specs, **config)
+        del config  # a traceback would show it
         callers = [Caller() for _ in specs]  # one each, as each may be passed on by itself
 
         async def setup() -> Sequence[ModelHandle[ModelT_co]]:
-            handles: Sequence[ModelHandle[ModelT_co]] = await setup_many(*specs, **config)
+            handles: Sequence[ModelHandle[ModelT_co]] = await call()
             for handle, caller in zip(handles, callers, strict=True):
                 serve(caller)
                 await handle.__aenter__()
@@ -170,7 +172,9 @@ class BlockingProvider(Generic[ModelT_co]):
         Raises:
             TypeError: The provider has no such method.
         """
-        return bool(self._loop.wait_for(partial(_called, self._method("preload"), spec, **config)))
+        call = _Call(self._method("preload"), spec, **config)
+        del config  # a traceback would show it
+        return bool(self._loop.wait_for(partial(_called, call)))
 
     def statistics(self) -> Any:
         """The counts since the provider was entered, also when it is closed: of one, or of each by name.
@@ -211,7 +215,7 @@ class BlockingProvider(Generic[ModelT_co]):
             ValueError: It cannot be meant, or the provider was made without a capacity.
             TypeError: The provider has no such method.
         """
-        self._loop.wait_for(partial(_called, self._method("resize"), capacity))
+        self._loop.wait_for(partial(_called, _Call(self._method("resize"), capacity)))
 
     def teardown_all(self) -> None:
         """Tear down every handle, or close every resource; see `ModelProvider.teardown_all`.
@@ -334,8 +338,22 @@ async def _teardown(handles: Iterable[ModelHandle[Any]]) -> None:
         await handle.teardown()
 
 
-async def _called(function: Callable[..., ResultT], /, *args: Any, **kwargs: Any) -> ResultT:
-    return function(*args, **kwargs)
+class _Call:
+    """A call that is still to be made, with arguments that no `repr` shows: a key may be among them."""
+
+    __slots__ = ("_arguments", "_function", "_keywords")
+
+    def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        self._function = function
+        self._arguments = args
+        self._keywords = kwargs
+
+    def __call__(self) -> Any:
+        return self._function(*self._arguments, **self._keywords)
+
+
+async def _called(function: Callable[[], ResultT]) -> ResultT:
+    return function()
 
 
 async def _report_broken(handle: ModelHandle[Any], error: BaseException) -> None:
@@ -360,12 +378,16 @@ class BlockingModel:
 
     def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
         """Ask for a reply; see `ChatModel.generate`. An exception in the waiting thread ends the request."""
-        return self._loop.wait_for(partial(self._model.generate, prompt, **params))
+        call: Callable[[], Awaitable[Completion]] = _Call(self._model.generate, prompt, **params)
+        del params  # a traceback would show them
+        return self._loop.wait_for(call)
 
     @contextmanager
     def stream(self, prompt: Prompt, /, **params: Any) -> Generator[BlockingStream]:
         """Ask for a reply that is read while it is made; see `ChatModel.stream`. Leaving the block ends the request."""
-        with self._loop.holding(self._model.stream(prompt, **params)) as stream:
+        made = self._model.stream(prompt, **params)
+        del params  # a traceback would show them
+        with self._loop.holding(made) as stream:
             yield BlockingStream(self._loop, stream)
 
     def __getattr__(self, name: str) -> Any:

@@ -23,6 +23,8 @@ from .. import ForkedProcessError, ProviderClosedError
 from .._caller import Caller, is_nobodys, serve
 
 ResultT = TypeVar("ResultT")
+_SHUTDOWN = "interpreter shutdown"
+"""What Python says to who asks for a thread when the program has ended."""
 
 
 class Loop:
@@ -167,6 +169,12 @@ class Loop:
             self._calls.add(call)
         try:
             yield call
+        except RuntimeError as exc:
+            if _SHUTDOWN not in str(exc):
+                raise
+            raise ProviderClosedError(
+                self._provider
+            ) from exc  # Python has ended what the loop needs, and soon the loop
         finally:
             self._calls.discard(call)
 

@@ -64,7 +64,7 @@ def make_provider(
     if is_fixture(factory) or not callable(factory):
         raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
     if isinstance(factory, type):
-        _check_kind(parsed.provider, factory)
+        _check_kind(parsed.provider, cast("type[object]", factory))
     taken = names_taken(cast(Factory, factory))
     if unknown := given.keys() - taken:
         raise Problem(
@@ -77,7 +77,7 @@ def make_provider(
         if setting in settings and setting not in taken:
             raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)
     provider = _made(factory, {name: value for name, value in settings.items() if name in taken})
-    _check_kind(parsed.provider, type(provider))
+    _check_kind(parsed.provider, cast("type[object]", type(provider)))
     return provider, parsed.model, {}
 
 

@@ -9,12 +9,14 @@ and with what whoever runs it names; everything else is the failure of whoever l
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import cast
 
 from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from .._chains import leaves_of
 
 INTERRUPTS: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
 """What ends every run."""
@@ -61,7 +63,7 @@ async def raise_cancellation_of_row(error: BaseException | None = None) -> None:
 
 def ends_the_run(error: BaseException, ends: tuple[type[BaseException], ...] = INTERRUPTS) -> bool:
     """Whether something that was caught, and is no cancellation of the run, ends it."""
-    return any(isinstance(leaf, ends) for leaf in _leaves(error))
+    return any(isinstance(leaf, ends) for leaf in leaves_of(error))
 
 
 def _is_cancelled_natively() -> bool:
@@ -79,7 +81,7 @@ def as_it_is(ends: tuple[type[BaseException], ...] = INTERRUPTS) -> Generator[No
     try:
         yield
     except BaseExceptionGroup as exc:
-        leaves = list(_leaves(cast("BaseException", exc)))
+        leaves = list(leaves_of(cast("BaseException", exc)))
         chosen = next((leaf for leaf in leaves if isinstance(leaf, ends)), leaves[0])
     else:
         return
@@ -91,7 +93,7 @@ def told_apart(error: BaseException, where: str, ends: tuple[type[BaseException]
 
     That one would end whoever gets it without a word.
     """
-    ending = next((leaf for leaf in _leaves(error) if isinstance(leaf, ends)), None)
+    ending = next((leaf for leaf in leaves_of(error) if isinstance(leaf, ends)), None)
     if ending is not None:
         return ending
     if isinstance(error, get_cancelled_exc_class()):
@@ -102,12 +104,4 @@ def told_apart(error: BaseException, where: str, ends: tuple[type[BaseException]
 
 
 def _holds_cancellation(error: BaseException) -> bool:
-    return any(isinstance(leaf, get_cancelled_exc_class()) for leaf in _leaves(error))
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
+    return any(isinstance(leaf, get_cancelled_exc_class()) for leaf in leaves_of(error))

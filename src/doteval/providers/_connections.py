@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Self
 
 from anyio import CancelScope, Event, move_on_after
@@ -218,30 +219,48 @@ class _Waiter:
 
 
 class _Body:
-    """What a response brings."""
+    """What a response brings. Not a generator: of those, trio warns where a response that has failed is not closed."""
 
-    __slots__ = ("_connection", "_connections", "_stream")
+    __slots__ = ("_connection", "_connections", "_has_ended", "_reading", "_stream")
 
     def __init__(self, stream: Any, connection: Any, connections: Connections) -> None:
         self._stream = stream
         self._connection = connection
         self._connections = connections
+        self._reading: Any = None
+        self._has_ended = False
 
-    async def __aiter__(self) -> AsyncGenerator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._has_ended:
+            raise StopAsyncIteration
+        if self._connection is None:
+            raise RuntimeError("the response was closed before it was read to its end")
+        if self._reading is None:
+            self._reading = aiter(self._stream)
         try:
-            async for piece in self._stream:
-                yield piece
-        except BaseException:  # nobody need close a response that has failed
+            piece: bytes = await anext(self._reading)
+        except StopAsyncIteration:
+            self._has_ended, self._reading = True, None  # else it would wait for the garbage collector
+            raise
+        except BaseException:
             await self.aclose()
             raise
+        return piece
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        reading, self._reading = self._reading, None
         try:
             with CancelScope(shield=True):
                 await self._stream.aclose()
+                if reading is not None:
+                    with suppress(RuntimeError):  # another task reads it
+                        await reading.aclose()
         finally:
             await self._connections._give_back(connection)
 

@@ -19,6 +19,7 @@ from typing_extensions import Unpack
 from .._keywords import Keyword, takes
 from .._model import Completion, ToolCall, Usage
 from .._pool_options import PoolOptions
+from .._secrets import Secret
 from ._connections import pool_connections
 from ._sdk.anthropics import request_of
 from ._sdk.attempts import hooks
@@ -259,7 +260,7 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
         if settings.get("api_key") is None and token is None and not os.environ.get(variable):
             token = os.environ.get(_TOKEN_VARIABLE)
         if settings.get("api_key") is None and token:
-            return {**settings, "api_key": token, "is_token": True}
+            return {**settings, "api_key": Secret(token), "is_token": True}
         return super()._with_credentials(settings)
 
     def secrets(self) -> Collection[str]:

@@ -13,8 +13,11 @@ from typing_extensions import Unpack
 
 from .._pool_options import PoolOptions
 from .._pooled import PooledProvider
-from .._secrets import secrets_of
+from .._secrets import secrets_of, shielded
+from .._spec import resource_id
 from ._connections import pool_connections
+from ._environment import named_where_unusable
+from ._headers import checked_headers
 
 
 class HTTPProvider(PooledProvider[httpx.AsyncClient]):
@@ -68,15 +71,19 @@ class HTTPProvider(PooledProvider[httpx.AsyncClient]):
         Raises:
             ValueError: `spec` is not the URL of a web server.
         """
+        label, settings = resource_id(spec, config), shielded({**self._settings, **config})
+        del config  # a traceback would show it
         url = httpx.URL(spec)
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError("the spec must be a base URL such as 'http://127.0.0.1:8000/api'")
-        settings = {**self._settings, **config}
+        settings["headers"] = checked_headers(settings["headers"], "headers")
         if url.userinfo:  # httpx writes the URLs of its requests to the log
-            user, _, password = url.userinfo.decode("ascii").partition(":")
-            settings["auth"] = settings["auth"] or (unquote(user), unquote(password))
+            given = tuple(unquote(part) for part in url.userinfo.decode("ascii").partition(":")[::2])
+            settings = shielded({**settings, "auth": settings["auth"] or given})
+            del given
             url = url.copy_with(userinfo=b"")
-        client = httpx.AsyncClient(base_url=url, **settings)
+        with named_where_unusable(label):
+            client = httpx.AsyncClient(base_url=url, **settings)
         if not settings.keys() & {"transport", "mounts"}:  # these may be somebody else's too
             pool_connections(client)
         try:

@@ -23,7 +23,9 @@ from typing_extensions import Unpack
 from .._errors import DotevalError
 from .._keywords import Keyword, completed, fields_of, takes
 from .._pool_options import PoolOptions
-from .._secrets import masked
+from .._printed import in_a_line, shortened
+from .._secrets import masked, shielded
+from ._headers import checked_headers
 from ._sdk.openai import OpenAIModel
 from .openai import CompatibleOptions, OpenAICompatibleProvider
 
@@ -147,6 +149,7 @@ class OllamaProvider(OpenAICompatibleProvider):
             RuntimeError: The daemon could not download or load the model; says why.
             TypeError: `config` has something that is not known.
         """
+        config = shielded(config)
         fields_of(OllamaOptions)["loaded_for"].keyword.check("loaded_for", loaded_for)
         seconds = self._own["loaded_for"] if loaded_for is None else loaded_for
         if "base_url" in config:
@@ -155,10 +158,12 @@ class OllamaProvider(OpenAICompatibleProvider):
         key = config.get("api_key") or self._settings.get("api_key")
         if key is None and self._key_variable is not None:
             key = self._key_from_environment()
-        headers = {
-            **({"Authorization": f"Bearer {key}"} if key else {}),
-            **cast("Mapping[str, str]", config.get("default_headers") or self._settings.get("default_headers") or {}),
-        }
+        headers = shielded(
+            {
+                **({"Authorization": f"Bearer {key}"} if key else {}),
+                **cast("Mapping[str, str]", checked_headers(self._own_headers(config), "default_headers")),
+            }
+        )
         async with super().open(spec, base_url=url + _API, **config) as model, _Daemon(url, headers) as daemon:
             try:
                 capabilities = await daemon.show(spec)
@@ -178,6 +183,9 @@ class OllamaProvider(OpenAICompatibleProvider):
                 if is_ours and (self._own["unload"] if unload is None else unload):
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                         await daemon.unload(spec)
+
+    def _own_headers(self, config: Mapping[str, Any]) -> Any:
+        return config.get("default_headers") or self._settings.get("default_headers") or {}
 
     def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
         """All that an answer of a model depends on, the daemon's address among it."""
@@ -297,7 +305,8 @@ class _Daemon:
                     share = _percent(event)
                     if share is not None and share // 10 != shown // 10:
                         shown = share
-                        logger.info("pulling %s: %d %% of %s", model, share, event.get("digest", "it"))
+                        layer = in_a_line(shortened(str(event.get("digest", "it")), 100))
+                        logger.info("pulling %s: %d %% of %s", model, share, layer)
         if problem or not is_done:
             raise _refused("download", model, str(problem or "the download ended before it was complete"))
         logger.info("pulled %s", model)
@@ -337,6 +346,7 @@ class _Daemon:
     def _problem(self, answer: httpx.Response) -> str:
         problem = _json_object(answer.text).get("error")
         if not isinstance(problem, str):
+            del problem  # which may have repeated a key
             raise ConnectionError(
                 f"what answers at {self._url} is not an Ollama daemon (status {answer.status_code}); "
                 "check base_url= and OLLAMA_HOST"

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import pytest
 
+from .._chains import leaves_of, members_of, only_one_in
 from .._errors import DotevalError, ModelRequestError, ModelSetupError, ProviderLoadError
 from .._frames import chain_of, is_users
 from .._printed import printable
@@ -25,6 +26,7 @@ from .._printed import printable
 _OURS = (
     *(
         "doteval.pytest_plugin",
+        "doteval._chains",
         "doteval._errors",
         "doteval._frames",
         "doteval._spec",
@@ -67,7 +69,7 @@ class Failures:
                 report.longrepr = self._shown(error, item)
         elif group is not None and report.outcome == "failed" and not self._shows_all and _concerns_us(group):
             self._shorten(report.longrepr, group)
-        only = None if error is None else _only_one_in(error)
+        only = None if error is None else only_one_in(error)
         crash: Any = getattr(report.longrepr, "reprcrash", None)
         if only is not None and report.outcome == "failed" and crash is not None:
             crash.message = _told_first(only, crash.message)
@@ -178,13 +180,9 @@ def _leads_to_us(error: BaseException) -> bool:
 def _ours_behind(error: BaseException) -> DotevalError | None:
     """What of ours an error was made of, be it in a group; the error itself, where it is one of ours."""
     for each, _ in reversed(chain_of(error)):
-        leaves = [each]
-        while leaves:
-            leaf = leaves.pop()
+        for leaf in leaves_of(each):
             if isinstance(leaf, DotevalError):
                 return leaf
-            if isinstance(leaf, BaseExceptionGroup):
-                leaves += cast("BaseExceptionGroup[BaseException]", leaf).exceptions
     return None
 
 
@@ -200,32 +198,20 @@ def _told_first(error: BaseException, message: str) -> str:
 
 def _concerns_us(group: BaseExceptionGroup[BaseException]) -> bool:
     """Whether an error of ours is in a group, or the group has come out of doteval."""
-    if group.subgroup(DotevalError) is not None:
+    if any(isinstance(leaf, DotevalError) for leaf in leaves_of(group)):
         return True
     frames = traceback.walk_tb(group.__traceback__)
     return any(frame.f_globals.get("__name__", "").partition(".")[0] == "doteval" for frame, _ in frames)
 
 
-def _only_one_in(error: BaseException) -> BaseException:
-    """What a group, or a group in it, holds where that is one error only; or the error itself."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return _only_one_in(group.exceptions[0]) if len(group.exceptions) == 1 else group
-
-
 def _strip(printed: traceback.TracebackException, error: BaseException, plugins: AbstractSet[str]) -> None:
     """Leave out the frames that are none of the user's: of an error, of its members, and of what caused them."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    kept = [line for line, frame in zip(printed.stack, frames, strict=False) if is_users(frame, plugins)]
-    printed.stack[:] = kept
-    others: list[tuple[traceback.TracebackException | None, BaseException | None]] = [
-        (printed.__cause__, error.__cause__),
-        (printed.__context__, error.__context__),
-    ]
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        others += zip(printed.exceptions or (), group.exceptions, strict=False)
-    for inner, cause in others:
-        if inner is not None and cause is not None:
-            _strip(inner, cause, plugins)
+    left: list[tuple[traceback.TracebackException | None, BaseException | None]] = [(printed, error)]
+    while left:  # what is printed is no circle, whatever the error is
+        shown, each = left.pop()
+        if shown is None or each is None:
+            continue
+        frames = [frame for frame, _ in traceback.walk_tb(each.__traceback__)]
+        shown.stack[:] = [line for line, frame in zip(shown.stack, frames, strict=False) if is_users(frame, plugins)]
+        left += [(shown.__cause__, each.__cause__), (shown.__context__, each.__context__)]
+        left += zip(shown.exceptions or (), members_of(each), strict=False)

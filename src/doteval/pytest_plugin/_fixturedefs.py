@@ -37,6 +37,14 @@ def register_fixture(node: pytest.Collector, name: str, function: Callable[..., 
         node.session._fixturemanager._register_fixture(name=name, func=function, nodeid=node.nodeid, scope=scope)
 
 
+def take_out(name: str, node: pytest.Collector | pytest.Item) -> pytest.FixtureDef[Any]:
+    """The definition of a fixture that nobody is to find by its name, and that is in no list from now on."""
+    definition = visible_fixtures(name, node)[-1]
+    for known in ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs"):  # as the version has it
+        getattr(node.session._fixturemanager, known, {}).pop(name, None)
+    return definition
+
+
 def functions_of(collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[pytest.Function]:
     """The items of a test function, as many as it is parametrised with."""
     make: Callable[[str, object], Iterator[pytest.Function]] = getattr(collector, "_genfunctions")  # noqa: B009

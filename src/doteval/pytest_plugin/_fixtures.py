@@ -14,7 +14,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from keyword import iskeyword
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from anyio import get_available_backends
@@ -25,6 +25,7 @@ from .._spec import ModelSpec
 from ._endings import Endings
 from ._fixturedefs import WIDTH, PluginFixture, plugin_fixtures
 from ._options import Options, ScopeName
+from ._runners import without_anyio
 from ._servers import Servers
 from ._short_names import PREFIX
 from ._summary import Summary
@@ -88,7 +89,9 @@ class Fixtures:
                     f"{registrations[name].distribution}, which alone knows how to tell it {', '.join(settings)}"
                 )
         self._registrations, self._settings, self._lent = registrations, options.settings, fixtures
-        if options.scope == "session":
+        if not any(fixture.name == "anyio_backend" for fixture in others):
+            self._add("anyio_backend", _without_anyio(without_anyio(config)), "session")
+        elif options.scope == "session":
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
         self._add("model_servers", _model_servers(servers), "session")
         held = _held_providers(registrations, fixtures, options, summary, servers, endings, in_use)
@@ -192,6 +195,14 @@ def _takes(*arguments: str) -> Callable[[Fixture], Fixture]:
 def _anyio_backend(request: pytest.FixtureRequest) -> object:
     """The event loop that anyio runs tests in, as long as the session."""
     return request.param
+
+
+def _without_anyio(advice: str) -> Fixture:
+    def anyio_backend() -> NoReturn:
+        """The event loop that anyio's plugin would run tests in."""
+        pytest.fail(advice, pytrace=False)
+
+    return anyio_backend
 
 
 def _model_servers(servers: Servers) -> Fixture:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from .._chains import told_with
 from .._context_managers import kind_of
 from .._errors import MissingCredentialsError
 from .._handle import ModelHandle
@@ -89,7 +90,7 @@ def identity_of(
         provider = (name if not spec else ModelSpec.parse(full, registrations).provider) or ""
         if provider in lent:
             return {"provider": f"the fixture '{lent[provider]}'", "spec": spec}
-        return providers.identity(full) if spec else providers._sources[provider].build().identity()
+        return providers.identity(full) if spec else providers._sources[provider].identity("", {})
     except Exception:  # whoever sets it up is told
         return {"spec": full, **settings.get(name or "", {})}
 
@@ -198,8 +199,6 @@ async def leased(
         await held.handle.teardown()
 
 
-def _missing_credentials(error: BaseException | None) -> MissingCredentialsError | None:
+def _missing_credentials(error: BaseException) -> MissingCredentialsError | None:
     """What `error` comes from, where that is a missing API key."""
-    while error is not None and not isinstance(error, MissingCredentialsError):
-        error = error.__cause__ if error.__suppress_context__ else error.__context__
-    return error
+    return next((each for each in told_with(error) if isinstance(each, MissingCredentialsError)), None)

@@ -28,7 +28,7 @@ from ._fixtures import HELD, Fixtures
 from ._other_loops import OtherLoops
 from ._runners import asyncio_mode, is_anyios, is_async, loop_scope, neighbour_for, runner_of, setting
 from ._scopes import is_known_backend
-from ._unfit import advice_against, made_elsewhere, wrong_backend
+from ._unfit import advice_against, made_elsewhere, taken_twice, wrong_backend
 
 _ABSENT = object()
 _FUNCTION = pytest.StashKey[Any]()
@@ -99,7 +99,7 @@ class NeighbourCalls:
         """Refuse what cannot be used in the event loop of a test that uses our fixtures."""
         if not isinstance(item, pytest.Function) or not item.fixturenames or not _concerns_us(item):
             return  # nothing is set up for an evaluation that is answered from the store
-        if (advice := wrong_backend(item, self._eval_backend)) is not None:
+        if (advice := taken_twice(item) or wrong_backend(item, self._eval_backend)) is not None:
             pytest.fail(advice, pytrace=False)
         for name, definitions in needed_definitions(item).items():
             for definition in definitions[-1:]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ._fixturedefs import WIDTH, redefine, visible_fixtures
+from ._fixturedefs import WIDTH, redefine, take_out
 from ._fixtures import ElsewhereBackend, Fixtures
 from ._options import ScopeName
 from ._runners import Runner
@@ -34,7 +34,7 @@ class OtherLoops:
     def __init__(self, config: pytest.Config, fixtures: Fixtures) -> None:
         self._manager = config.pluginmanager
         self._fixtures = fixtures
-        self._made: dict[tuple[Runner, ScopeName], Mapping[int, str]] = {}
+        self._made: dict[tuple[Runner, ScopeName], Mapping[int, pytest.FixtureDef[Any]]] = {}
         self._stands_for: dict[str, int] = {}
         """By its hidden name, the identity of the function of ours that a definition stands for."""
 
@@ -49,20 +49,21 @@ class OtherLoops:
         Returns:
             Whether that could be; not where a fixture of the user's own asks for anyio's event loop.
         """
-        names = self._names(runner, scope)
+        made = self._definitions(test, runner, scope)
 
         def replacement(definition: pytest.FixtureDef[Any]) -> pytest.FixtureDef[Any]:
-            name = names.get(self._stands_for.get(definition.argname, id(definition.func)))
-            return definition if name is None else visible_fixtures(name, test)[-1]
+            return made.get(self._stands_for.get(definition.argname, id(definition.func)), definition)
 
         return redefine(test, replacement, without="anyio_backend")
 
-    def _names(self, runner: Runner, scope: ScopeName) -> Mapping[int, str]:
-        """The hidden name of each definition, by the identity of the function of ours that it stands for."""
-        names = self._made.get((runner, scope))
-        if names is None:
+    def _definitions(
+        self, test: pytest.Function, runner: Runner, scope: ScopeName
+    ) -> Mapping[int, pytest.FixtureDef[Any]]:
+        """Each definition, by the identity of the function of ours that it stands for."""
+        made = self._made.get((runner, scope))
+        if made is None:
             module = ModuleType(f"doteval_fixtures_{runner}_{scope}")
-            names = self._made[runner, scope] = {}
+            names: dict[int, str] = {}
             for name, ours in self._fixtures.scopes.items():
                 function = self._fixtures.functions[name]
                 names[id(function)] = hidden = f"_doteval_{runner}_{scope}_{name}"
@@ -70,7 +71,8 @@ class OtherLoops:
                 narrower = min(scope, ours, key=WIDTH.__getitem__)
                 setattr(module, hidden, _declared(_bound(function, runner), runner, scope, narrower, hidden))
             self._manager.register(module, module.__name__)
-        return names
+            made = self._made[runner, scope] = {function: take_out(name, test) for function, name in names.items()}
+        return made
 
 
 def _bound(function: Callable[..., Any], runner: Runner) -> Callable[..., Any]:

@@ -108,3 +108,15 @@ def setting(config: pytest.Config, name: str) -> object:
         except (ValueError, KeyError):
             return None
     return value
+
+
+def without_anyio(config: pytest.Config) -> str:
+    """What to do where a test needs anyio's plugin, which is not loaded."""
+    is_blocked = config.pluginmanager.is_blocked("anyio")
+    why = "because of '-p no:anyio'" if is_blocked else "as plugins are not loaded by themselves here"
+    how = "Leave '-p no:anyio' away, also in addopts" if is_blocked else "Name it, too: -p anyio -p doteval"
+    others = {"asyncio": asyncio_mode(config), "trio": setting(config, "trio_mode")}
+    marks = [f"@pytest.mark.{name}" for name, mode in others.items() if mode is not None]
+    instead = f", or mark the test with {' or '.join(marks)}, so that another plugin runs it" if marks else ""
+    problem = "anyio's pytest plugin, in whose event loop this runs, is not loaded"
+    return f"{problem}, {why}. It comes with anyio.\n{how}{instead}."

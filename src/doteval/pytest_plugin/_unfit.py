@@ -21,6 +21,7 @@ from ._runners import (
     is_trios,
     loop_scope,
     runner_of,
+    setting,
 )
 
 _LOOPS: dict[Runner | None, str] = {
@@ -37,6 +38,19 @@ def made_elsewhere(test: pytest.Item, name: str) -> str:
         f"The {_kind(test)} runs in {here} event loop, and the fixture {name!r} was made in {there}, for a test before "
         f"it. Have both tests run by one of the two: {_marked(test, 'both')} with @pytest.mark.asyncio, or mark both "
         "with @pytest.mark.anyio. Or give the fixture function scope."
+    )
+
+
+def taken_twice(test: pytest.Item) -> str | None:
+    """Why a test cannot be run that is marked for pytest-trio, and that pytest-asyncio has taken, and what to do."""
+    is_asyncios = any(kind.__module__.partition(".")[0] == "pytest_asyncio" for kind in type(test).__mro__)
+    is_trios = test.get_closest_marker("trio") is not None and setting(test.config, "trio_mode") is not None
+    if not (is_asyncios and is_trios) or runner_of(test) is None:
+        return None
+    return (
+        "The test is marked trio, and pytest-asyncio takes it as well, as every async test in the mode 'auto'. Set "
+        "asyncio_mode = strict and mark what pytest-asyncio runs, or have anyio run this one: "
+        '@pytest.mark.parametrize("anyio_backend", ["trio"]), and no other mark.'
     )
 
 

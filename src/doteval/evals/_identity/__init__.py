@@ -8,8 +8,11 @@ The parts::
     library  whose code it is: the user's, or that of an installed package
     looks    single values, functions and classes
     silence  no warnings meanwhile
-    aliases  types that are made of others
+    aliases  types that are made of others, and what texts in them name
+    places   where something is within what has a name
+    beside   what containers and models of packages hold besides what they show
     state    what is written, and so does not count
+    callables  what can be called is, and says of itself
     values   what a value is, and what it is looked into for
     told     what is read of what is handed over
     use, containers  what code is run for, and whether names of methods are those of containers

@@ -221,9 +221,11 @@ def read(code: CodeType) -> Code:
         texts = {text for text in texts_in(code.co_consts) if text.isidentifier()}
         reads |= dict.fromkeys((text, ()) for text in sorted(texts))
         uses.handed |= {(text, ()) for text in texts & uses.told}
-    uses.handed |= {(name, path[:-1]) for name, path in reads if path[-1:] == ("__doc__",)}
-    uses.told |= {path[-2] for _, path in reads if len(path) > 1 and path[-1] == "__doc__"}
+    documented = [(name, path[: path.index("__doc__")]) for name, path in reads if "__doc__" in path]
+    uses.handed |= {*documented}
+    uses.told |= {path[-1] for _, path in documented if path}
     handed = {name for name, path in uses.handed if not path}
+    handed |= {name for name, attribute in uses.reads if attribute == "__doc__"}
     handed_imports |= {(*each, path) for name, path in uses.handed for each in imported.get(name, ())}
     tokens += [("told", inner.co_consts[0]) for _, inner, name in inside if _is_told(inner, name, handed)]
     cells, own = {*code.co_cellvars}, {*code.co_varnames, *code.co_cellvars}

@@ -44,7 +44,7 @@ def given_to(made: Any) -> Iterator[tuple[str, Any, bool]]:
         if found is not None:
             yield name, found, False
     for name, value in {**attributes_of(made), **told}.items():
-        if _says_something(name, value):
+        if says_something(name, value):
             yield name, value, name not in told and class_of(value) is not str
 
 
@@ -62,7 +62,7 @@ def _may_change(value: object) -> bool:
     return issubclass(class_of(value), _CHANGING) and class_of(value) is not frozenset
 
 
-def _says_something(name: str, value: Any) -> bool:
+def says_something(name: str, value: Any) -> bool:
     """Whether an attribute of an object of a library may be what that was given: a text, a number, code, or many."""
     if name.startswith(NOT_GIVEN) or value is None or is_credential(name, value) or _OF_THE_MOMENT.search(name):
         return False

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
+from enum import Enum
 from hashlib import blake2b
 from itertools import pairwise
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -41,8 +42,8 @@ PYTHONS_OWN = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__classcell__"),
         *("__dict__", "__doc__", "__firstlineno__", "__module__"),
-        *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
-        *("__weakref__", "_abc_impl"),
+        *("__annotations__", "__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__"),
+        *("__static_attributes__", "__weakref__", "_abc_impl"),
     }
 )
 """What Python puts into a class."""
@@ -103,6 +104,11 @@ def _has(value: object, name: str) -> bool:
         return False
 
 
+def has_more(value: object) -> bool:
+    """Whether there is more in what is a number, or a text, than that."""
+    return class_of(value) not in ATOMS and not isinstance(value, Enum) and bool(attributes_of(value))
+
+
 def own_text_of(value: Any, kind: type[Any]) -> str | None:
     """What a number, a text, or the like is, whatever its class makes it say; `None` where it is none such."""
     for base, told in _TOLD.items():
@@ -139,6 +145,8 @@ def shown_as(name: str, value: object) -> str | None:
     """A setting as people read it; `None` where it is long, holds a secret, or may for all that is known of it."""
     own = {name.rpartition(".")[2]: value}
     if name not in MAY_BE_SHOWN and not PARAMETER.fullmatch(name):
+        return None
+    if has_more(value):
         return None
     if isinstance(value, (str, int, float)) and ModelRequest("", params=own).open_params != own:
         return None

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from .aliases import is_alias
 from .looks import ADDRESS, attribute_of, class_of, type_name
 from .silence import no_warnings
 
@@ -92,6 +93,34 @@ def docstring_of(kind: type[Any]) -> str:
     text = str(vars(kind).get("__doc__") or "")
     is_made = "__dataclass_fields__" in vars(kind) and text.startswith(f"{kind.__name__}(")
     return "" if is_made else ADDRESS.sub("", text)
+
+
+def arguments_of(kind: type[Any]) -> tuple[Any, ...]:
+    """What a generic model of pydantic was made for, which is a class of its own."""
+    made: Any = vars(kind).get("__pydantic_generic_metadata__")
+    return made["args"] if made else ()
+
+
+def types_of(kind: type[Any]) -> Iterator[tuple[str, object]]:
+    """The annotations of a class, and the generic types that it is made of."""
+    yield from _annotations_of(kind).items()
+    yield from (("", each) for each in vars(kind).get("__orig_bases__", ()) if is_alias(each))
+
+
+if sys.version_info >= (3, 14):
+    from annotationlib import Format, get_annotations
+
+    def _annotations_of(kind: type[Any]) -> Mapping[str, object]:
+        try:
+            return get_annotations(kind, format=Format.FORWARDREF)
+        except Exception:  # they cannot be found
+            return {}
+
+else:
+
+    def _annotations_of(kind: type[Any]) -> Mapping[str, object]:
+        found: Mapping[str, object] = vars(kind).get("__annotations__", {})
+        return found
 
 
 def scope_of(kind: type[Any]) -> Mapping[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from .beside import held_by_container, held_by_model
 from .clients import asked_with, put_on
 from .code import read
 from .credentials import without_credentials
+from .found import PLAIN
 from .kept import TooMuchError, kept_of
 from .library import is_library_class, is_library_file
-from .looks import OF_VALUES, attribute_of, attributes_of, class_of, is_made_of_attributes, telling_of, type_name
+from .looks import ATOMS, OF_VALUES, attribute_of, attributes_of, class_of, is_made_of_attributes, telling_of, type_name
 from .special import parts_of, result_of
 from .state import State
 
@@ -45,7 +47,6 @@ class Objects(ABC):
         self.left_to_see: int = most
         self.kept_known: dict[int, Known] = {}
         """What is known of objects of packages, by their ``id``."""
-        self._futures = 0
 
     def _special(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is of which neither its attributes nor ``pickle`` tell; `None` where it is none such."""
@@ -55,8 +56,7 @@ class Objects(ABC):
         result = result_of(value, kind)
         if result is None:
             return None
-        self._futures += 1
-        self._set_aside(f"result {self._futures}", None, *result)
+        self._set_aside("its result", None, *result, value)
         return "future", type_name(kind)
 
     def _object_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -69,6 +69,9 @@ class Objects(ABC):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
             return "state", type_name(kind), *(read(code).does for code in own)
+        model = held_by_model(value, kind)
+        if model is not None:
+            return type_name(kind), *self._model(value, *model, above)
         dump = attribute_of(kind, "model_dump")
         if dump is not None:
             return type_name(kind), self._of(without_credentials(dump(value)), above)
@@ -82,6 +85,31 @@ class Objects(ABC):
             return type_name(kind), self._mapping(without_credentials(vars(value)), above)
         told = without_credentials({**put_on(value, kind), **telling_of(value), **asked_with(value, kind)})
         return type_name(kind), "opaque" if text is None else text, self._mapping(told, above)
+
+    def _model(
+        self, value: object, fields: dict[str, Any], others: dict[str, Any], above: tuple[int, ...]
+    ) -> Iterator[object]:
+        """What a model of pydantic is that is of a package, and may write what it does not show."""
+        yield self._mapping(without_credentials(self._kept(value, fields)), above)
+        for name, each in without_credentials(self._kept(value, others)).items():
+            may_change = class_of(each) in ATOMS and class_of(each) is not str
+            yield name, self._beside(name, each, value, above, may_change=may_change or class_of(each) in PLAIN)
+
+    def _besides(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
+        """What a container is besides what it holds."""
+        if not is_library_class(kind):
+            return self._own(value, kind, above)
+        return (
+            *(
+                (name, self._beside(name, each, value, above, may_change=may_change))
+                for name, each, may_change in held_by_container(value)
+            ),
+        )
+
+    def _beside(self, name: str, value: object, owner: object, above: tuple[int, ...], *, may_change: bool) -> object:
+        if not may_change:
+            return self._of(value, above)
+        return self._may_be_written(f"attribute {name!r}", name, value, owner, above)
 
     def _kept_by_pickle(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> str | None:
         if id(value) not in self.kept_known:
@@ -115,7 +143,7 @@ class Objects(ABC):
         """Those of its attributes that nothing writes."""
         computed, written = self.state.computed_in(class_of(value)), self.state.attributes_in(value)
         for name in sorted((written - computed) & attributes.keys() if written else ()):
-            self._set_aside(f"attribute {name!r}", name, attributes[name])
+            self._set_aside(f"attribute {name!r}", name, attributes[name], value)
         return {name: each for name, each in attributes.items() if name not in written and name not in computed}
 
     @abstractmethod
@@ -141,6 +169,10 @@ class Objects(ABC):
             fresh: What makes the values of keys that are only asked for.
         """
 
+    @abstractmethod
+    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
+        """Something that a library may write, or not."""
+
     def _too_much(self, name: str) -> None:  # noqa: B027
         """An object of a class of this name holds more than anybody wants to look at."""
 
@@ -153,11 +185,12 @@ class Objects(ABC):
         """What a class is."""
 
     @abstractmethod
-    def _set_aside(self, place: str, name: object, value: object) -> None:
+    def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         """Something that the code seems to write.
 
         Args:
             place: Where it is.
             name: What it is called there.
             value: What it is.
+            owner: What it is a part of.
         """

@@ -13,6 +13,7 @@ from .code import Doing
 from .credentials import guarded_digest_of
 from .library import is_library_class
 from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data, type_name
+from .places import Step, Written, by_place, is_nearer, shown
 from .state import State
 from .values import BY_ITEM, FEW, MADE_HERE, Values
 from .ways import Ways
@@ -48,8 +49,8 @@ class Parts(Values):
         self._warned: set[str] = set()
         self._label = ""
         """The part that is looked at now."""
-        self._aside: dict[tuple[str, str], list[tuple[object, object]]] = {}
-        """What the code seems to write, by the part that holds it and its place there."""
+        self._aside: dict[tuple[str, str], dict[int, Written]] = {}
+        """What the code seems to write, by the part that holds it and its place in an owner, and by that."""
         self._is_aside = False
         self._apart: dict[int, object] = {}
         self._deeper_left = _DEEPER
@@ -61,7 +62,7 @@ class Parts(Values):
     def _finish(self) -> None:
         while self._left:
             name, describe = self._left.pop()
-            self._label = name
+            self._label, self._path = name, ()
             self._describe(name, describe)
             if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
                 self._warned.add("")
@@ -103,31 +104,38 @@ class Parts(Values):
         name = f"what lies deeper in {self._label}"
         return self._named(("deeper", id(value)), value, name, lambda: self._of(value, ()))
 
-    def _set_aside(self, place: str, name: object, value: object) -> None:
-        if self._follows_classes:
-            self._aside.setdefault((self._label, place), []).append((name, value))
+    def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
+        if not self._follows_classes:
+            return
+        written = self._aside.setdefault((self._label, place), {})
+        known = written.get(id(owner))
+        if known is None or is_nearer(self._path, known.path):
+            written[id(owner)] = Written(owner, self._path, name, value)
 
-    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
-        self._set_aside(place, name, value)
+    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
+        self._set_aside(place, name, value, owner)
         return ()
 
     def _finish_aside(self) -> None:
-        """Look at what the code seems to write, and at what nothing else refers to."""
+        """Look at what the code seems to write, each by itself, and at what nothing else refers to."""
         self._is_aside = True
         while self._aside:
-            (label, place), held = next(iter(self._aside.items()))
-            del self._aside[label, place]
-            self._label = label
-            name = self._free(f"{label}, {place}" if label else place)
-            if len(held) == 1 and self._is_taken_apart(place, held[0][1]):
-                self._parts[name] = f"{SEEMS_WRITTEN}{BY_ITEM}"
-                continue
-            if all(value is None for _, value in held):
-                self._parts[name] = f"{SEEMS_WRITTEN}{NOTHING}"
-            else:
-                self._describe(name, functools.partial(self._all_of, held))
-            self._finish()
+            aside, self._aside = self._aside, {}
+            for (label, place), written in aside.items():
+                for text, path, held in by_place(written.values(), FEW):
+                    self._label, self._path = label, (*path, Step(place))
+                    self._describe_aside(f"{label}{text}, {place}" if label else f"{text}, {place}"[2:], place, held)
         self._is_aside = False
+
+    def _describe_aside(self, name: str, place: str, held: list[Written]) -> None:
+        name = self._free(name)
+        if len(held) == 1 and self._is_taken_apart(place, held[0].value):
+            self._parts[name] = f"{SEEMS_WRITTEN}{BY_ITEM}"
+        elif all(each.value is None for each in held):
+            self._parts[name] = f"{SEEMS_WRITTEN}{NOTHING}"
+        else:
+            self._describe(name, functools.partial(self._all_of, held))
+            self._finish()
 
     def _is_taken_apart(self, place: str, value: Any) -> bool:
         """Whether a value that is written as a whole is looked at item by item, as most of it may be as it was."""
@@ -137,18 +145,17 @@ class Parts(Values):
         if not may_be or place.endswith(MADE_HERE) or id(value) in self._apart or len(self._apart) == FEW:
             return False
         self._apart[id(value)] = value
-        before, self._label = self._label, f"{self._label}, {place}"
         if is_object:
-            self._set_aside("its class", None, kind)
+            self._set_aside("its class", None, kind, value)
             for name, each in attributes_of(value).items():
-                self._set_aside(f"attribute {name!r}", name, each)
+                self._set_aside(f"attribute {name!r}", name, each, value)
         else:
             self._set_content_aside(value)
-        self._label = before
         return True
 
-    def _all_of(self, held: list[tuple[object, object]]) -> object:
-        return [self._held(name, value, ()) for name, value in held]
+    def _all_of(self, held: list[Written]) -> object:
+        """What is at one place: of several owners, in no order that lasts."""
+        return self._sorted((shown(each.path), self._held(each.name, each.value, ())) for each in held)
 
     def _free(self, name: str) -> str:
         for origin in (OF_ROWS, OF_GLOBALS):

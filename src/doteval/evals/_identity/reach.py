@@ -31,6 +31,7 @@ from .found import (
 )
 from .library import is_library, is_library_class
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
+from .members import arguments_of, scope_of, types_of
 from .methods import Method, Methods
 from .state import State
 from .told import Told, handed_over, tells_of
@@ -281,6 +282,7 @@ class Reach(Values):
     def _class_for(self, kind: type[Any], use: Use | None) -> None:
         """A class is found, of which objects are made, or not."""
         if is_library_class(kind):
+            self._with(Use.RUN, arguments_of(kind))
             return
         if use is not None:
             self._found.make(use, kind)
@@ -303,6 +305,8 @@ class Reach(Values):
             if not members and name != "__dict__":
                 self._unclear.hold(name, value)
                 self._with(Use.RUN, value)
+        for _, annotation in types_of(kind):
+            self._annotation(annotation, scope_of(kind), ())
 
     def _find_methods(self) -> bool:
         """Whether there are methods that can be run, and were not known to be."""
@@ -364,10 +368,10 @@ class Reach(Values):
             self._unclear.hold(name, held)
         return super()._kept(value, attributes)
 
-    def _set_aside(self, place: str, name: object, value: object) -> None:
+    def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         """What is written is not known yet, so nothing is told from it."""
 
-    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
         return self._of(value, above)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from anyio import from_thread
 from anyio.lowlevel import EventLoopToken
 
 from .library import is_library_class
-from .looks import attribute_of, class_of, digest_of_bytes, type_name
+from .looks import attribute_of, attributes_of, class_of, digest_of_bytes, type_name
 from .members import field_of_pydantic
 
 _VERSION = slice(92, 100)
@@ -35,13 +35,17 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
         return "method", value.__name__, value.__self__
     if kind in (io.BytesIO, io.StringIO):  # wherever it is read now
         return "file in memory", value.getvalue()
-    if kind is weakref.ReferenceType:
+    if issubclass(kind, weakref.ReferenceType):
         return "reference", value()
     if hasattr(kind, "hexdigest") and hasattr(kind, "digest_size") and is_library_class(kind):
         return "hash", value.name, value.hexdigest() if value.digest_size else value.copy().hexdigest(32)
     match type_name(kind):
         case "numpy.ufunc":  # what is behind one may be a function of the user's
             return "ufunc", value.__name__, *(each for each in gc.get_referents(value) if callable(each))
+        case "jinja2.runtime.Macro":
+            return "macro", value.name, value.arguments, attribute_of(value, "_func")
+        case "jinja2.environment.TemplateModule":
+            return "module of a template", [*(attribute_of(value, "_body_stream") or ())], attributes_of(value)
         case "_struct.Struct":
             return "struct", value.format
         case "functools.KeyWrapper":

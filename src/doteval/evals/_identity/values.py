@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import types
-from abc import abstractmethod
 from argparse import Namespace
 from array import array
 from collections import ChainMap, UserString
@@ -17,20 +16,18 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from inspect import Parameter
 from itertools import islice
 from pathlib import PurePath
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
 from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
+from .callables import Callables
 from .credentials import hides_itself, is_credential, without_environment
-from .decorated import given_to
 from .kept import is_state, without_measured
-from .library import is_library_class, is_library_file, is_library_module
+from .library import is_library_class, is_library_module
 from .looks import (
-    ADDRESS,
     ATOMS,
     attribute_of,
     attributes_of,
@@ -39,16 +36,12 @@ from .looks import (
     digest_of,
     digest_of_bytes,
     in_order,
-    is_function,
     is_module,
-    maker_of,
     own_text_of,
-    parameters_of,
     present_in,
-    qualified,
     type_name,
 )
-from .objects import Objects
+from .places import IN_NO_ORDER, Path, Step
 from .state import State
 from .ways import Ways
 
@@ -62,7 +55,6 @@ FEW = 100
 _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
 _LONGEST_NAME = 40
-_MOST_MADE = 4
 _MOST_WITHIN = 1000
 """How many items of containers are looked at that code makes when it is asked for them, and that are in others such."""
 MADE_HERE = ("what it holds", "its keys")
@@ -73,7 +65,7 @@ _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
 
-class Values(Objects):
+class Values(Callables):
     """Says what values are.
 
     Args:
@@ -88,8 +80,8 @@ class Values(Objects):
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
         self._ways = Ways()
-        self._made_within = 0
-        """How many of what libraries have made are looked at, each within another one."""
+        self._path: Path = ()
+        """The way to what is looked at now from what has a name."""
         self.level = 0
         """How many containers that make their items hold what is looked at now."""
         self._left_within = _MOST_WITHIN
@@ -118,6 +110,7 @@ class Values(Objects):
         return self._look(value, kind, (*above, id(value)))
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
+        path = self._path
         try:
             if kind is dict:
                 self._note_order(value)
@@ -132,8 +125,10 @@ class Values(Objects):
                     return described
             return self._object_of(value, kind, above)
         except RecursionError:
+            self._path = path
             return "deep", type_name(kind)
         except Exception:  # whoever uses it is told
+            self._path = path
             return self._unreadable(value, kind, above)
 
     def _unreadable(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -206,7 +201,7 @@ class Values(Objects):
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             maps = self._of(attribute_of(given, "maps"), above) if isinstance(value, ChainMap) else ()
-            return "mapping", held, maps, self._of(factory, above), *self._own(given, kind, above)
+            return "mapping", held, maps, self._of(factory, above), *self._besides(given, kind, above)
         if isinstance(value, (PurePath, UserString)):
             return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
@@ -222,10 +217,10 @@ class Values(Objects):
             return "table", type_name(kind), self._of(table, above)
         if isinstance(value, Sequence):
             items = self._listed(self._items(cast("Sequence[object]", value)), above)
-            return "sequence", kind.__name__, attribute_of(given, "maxlen"), *items, *self._own(given, kind, above)
+            return "sequence", kind.__name__, attribute_of(given, "maxlen"), *items, *self._besides(given, kind, above)
         if isinstance(value, AbstractSet):
             held = self._sorted(self._of(item, above) for item in self._items(cast("AbstractSet[object]", value)))
-            return "set", *held, *self._own(given, kind, above)
+            return "set", *held, *self._besides(given, kind, above)
         if is_dataclass(value):
             names = {field.name: getattr(value, field.name, None) for field in fields(value)}
             more = {} if is_library_class(kind) else attributes_of(value)
@@ -244,13 +239,18 @@ class Values(Objects):
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
         is_plain = class_of(values) in (list, tuple, set, frozenset)
+        path = self._path
         for place, item in enumerate(values if is_plain else self._given_by(values, values)):
             if self.left_to_see < 0:
                 return
-            if place not in places:
+            if place in places:
+                self._set_aside(f"item {place}", None, item, values)
+            elif class_of(item) in ATOMS:
                 yield item
             else:
-                self._set_aside(f"item {place}", None, item)
+                self._path = (*path, Step(f"item {place}") if isinstance(values, Sequence) else IN_NO_ORDER)
+                yield item
+                self._path = path
 
     def _given_by(self, items: Iterable[ItemT], holder: Sized) -> Iterator[ItemT]:
         """What a container gives that is not Python's own; it may make that when it is asked, and have no end."""
@@ -271,17 +271,17 @@ class Values(Objects):
         is_mapping, is_set = issubclass(kind, Mapping), issubclass(kind, AbstractSet)
         held: Any = {key: values[key] for key in first} if is_mapping else frozenset(first) if is_set else [*first]
         if is_set or len(held) > FEW:
-            self._set_aside(MADE_HERE[0], None, held)
+            self._set_aside(MADE_HERE[0], None, held, values)
             return
-        self._set_aside(MADE_HERE[0], None, BY_ITEM)
+        self._set_aside(MADE_HERE[0], None, BY_ITEM, values)
         if is_mapping:
-            self._set_aside(MADE_HERE[1], None, dict.fromkeys(held))
+            self._set_aside(MADE_HERE[1], None, dict.fromkeys(held), values)
             for key, item in held.items():
-                self._set_aside(f"key {self._called(key)}", key, item)
+                self._set_aside(f"key {self._called(key)}", key, item, values)
         else:
-            self._set_aside("its length", None, len(held))
+            self._set_aside("its length", None, len(held), values)
             for place, item in enumerate(held):
-                self._set_aside(f"item {place}", None, item)
+                self._set_aside(f"item {place}", None, item, values)
 
     def _called(self, key: object) -> str:
         """A key that may be shown, as names may; of any other, a fingerprint."""
@@ -297,12 +297,12 @@ class Values(Objects):
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
         asked: list[Any] = []
         described = self._sorted(
-            (self._of(key, above), self._held(key, value, above))
+            (self._of(key, above), self._part(key, value, above))
             for key, value in self._entries(values)
             if not (fresh in _FACTORIES and _is_fresh(key, value, fresh, asked))
         )
         if asked:
-            self._set_aside("keys with fresh values", None, set(asked))
+            self._set_aside("keys with fresh values", None, set(asked), values)
         return described
 
     def _note_order(self, values: Mapping[Any, Any]) -> None:
@@ -319,10 +319,19 @@ class Values(Objects):
             if self.left_to_see < 0:
                 return
             if written and key in written:
-                self._set_aside(f"key {self._called(key)}", key, value)
+                self._set_aside(f"key {self._called(key)}", key, value, values)
                 continue
             if not self._is_provider or not is_credential(key, value):
                 yield key, value
+
+    def _part(self, name: object, value: object, above: tuple[int, ...]) -> object:
+        """What a value is that something holds under a name."""
+        if class_of(value) in ATOMS:
+            return self._held(name, value, above)
+        before, self._path = self._path, (*self._path, name)
+        described = self._held(name, value, above)
+        self._path = before
+        return described
 
     def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
         """What a value is that has a name."""
@@ -336,94 +345,6 @@ class Values(Objects):
 
     def _text(self, value: object) -> str | None:
         return described_as(value)
-
-    # ---------------------------------------------------------------- code
-
-    def _callable(self, value: Any, above: tuple[int, ...]) -> object:
-        if isinstance(value, functools.partial):
-            given: Any = cast("object", value)
-            return (
-                "partial",
-                self._of(given.func, above),
-                self._of(given.args, above),
-                self._mapping(given.keywords, above),
-                *self._own(given, class_of(given), above),
-            )
-        if isinstance(value, (MethodType, types.BuiltinMethodType)) and value.__self__ is not None:
-            owner: object = value.__self__
-            if not is_module(owner):
-                return self._method(value, owner, above)
-        if is_function(value):
-            if not is_library_file(value.__code__.co_filename):
-                told = self._described_to_others(value, above) if len(above) > 1 else ()
-                return "function", self._function_of_users(value), told
-            wrapped = attribute_of(value, "__wrapped__")
-            if wrapped is not None or value.__closure__:  # made by a library of what the user has given
-                return self._made(value, maker_of(value), wrapped, above)
-        return "library", qualified(value)
-
-    def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:
-        """What a library has made of what the user has given it."""
-        if self._made_within == _MOST_MADE:
-            return "library", name
-        self._made_within += 1
-        try:
-            given = [
-                (
-                    each,
-                    self._may_be_written(f"{each!r} of {name}", each, held, above)
-                    if may_change
-                    else self._held(each, held, above),
-                )
-                for each, held, may_change in given_to(value)
-            ]
-        finally:
-            self._made_within -= 1
-        return "made", name, self._of(wrapped, above), *given
-
-    @abstractmethod
-    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
-        """Something that a library may write, or not."""
-
-    def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
-        return "method", value.__name__, self._of(owner, above), self._of(getattr(value, "__func__", None), above)
-
-    def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
-        """What a function says of itself to whoever is given it, as a model is that may call it."""
-        return ADDRESS.sub("", function.__doc__ or ""), *(
-            (
-                name,
-                kind,
-                () if default is Parameter.empty else self._of(default, above),
-                self._annotation(annotation, function.__globals__, above),
-            )
-            for name, kind, default, annotation in parameters_of(function)
-        )
-
-    def _annotation(self, annotation: object, scope: Mapping[str, Any], above: tuple[int, ...]) -> object:
-        """What an annotation is; of a text, also the classes that it names."""
-        if annotation is Parameter.empty:
-            return ()
-        if not isinstance(annotation, str):
-            return self._of(annotation, above)
-        try:
-            names = compile(annotation, "<annotation>", "eval").co_names
-        except (SyntaxError, ValueError):
-            return annotation
-        named = [scope[name] for name in names if name in scope]
-        return annotation, *(self._of(each, above) for each in named if isinstance(each, type) or is_alias(each))
-
-    @abstractmethod
-    def _class_told(self, kind: type[Any]) -> object:
-        """What a class says of itself to whoever is given it."""
-
-    @abstractmethod
-    def _module(self, module: ModuleType) -> object:
-        """What is read of a module that is handed over."""
-
-    @abstractmethod
-    def _function_of_users(self, function: FunctionType) -> object:
-        """What a function of the user's is."""
 
 
 def _is_fresh(key: object, value: object, fresh: Any, asked: list[Any]) -> bool:

@@ -39,8 +39,9 @@ from .looks import (
     shown_as,
     type_name,
 )
-from .members import docstring_of, fields_of, registered_with, schema_of, scope_of
+from .members import arguments_of, docstring_of, fields_of, registered_with, schema_of, scope_of, types_of
 from .parts import VALUE, Parts
+from .places import Written
 from .reach import Reach
 from .rows import found_in_rows
 from .told import callable_in, handed_over, scopes_of, tells_of, unknown_to
@@ -105,10 +106,10 @@ class Walk(Parts):
             self._bound_anew.clear()
         return self._parts
 
-    def _set_aside(self, place: str, name: object, value: object) -> None:
+    def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         if self._label in self._variables:
             self._begins[self._label] = self._variables[self._label]
-        super()._set_aside(place, name, value)
+        super()._set_aside(place, name, value, owner)
 
     def _finish_beginnings(self) -> None:
         """How what is written begins counts as it stands in the source text, whatever has become of it since."""
@@ -212,14 +213,16 @@ class Walk(Parts):
 
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Look at the settings of a model, which may be shown, each by itself."""
+        value: Any
         for key, value in settings.items():
             label = f"{name}'s {key}"
             if value is None or is_credential(key, value):
                 continue
-            if isinstance(value, Mapping):
-                inner = cast("Mapping[object, Any]", value)
-                self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
-                continue
+            kind = class_of(value)
+            if issubclass(kind, Mapping):
+                self.add_settings(name, {f"{key}.{each}": value[each] for each in value})
+                if kind is dict:  # else there may be more in it
+                    continue
             shown = shown_as(key, value)
             if shown is None:
                 self._reach.add(value)
@@ -314,7 +317,7 @@ class Walk(Parts):
         if key not in self._names:
             self._names[key] = self._free(f"{VALUE}'{name}'")
             self._alive.append(owner)
-            self._aside[self._names[key], "as a whole"] = [(name, value)]
+            self._aside[self._names[key], "as a whole"] = {id(owner): Written(owner, (), name, value)}
             self._begins_in(self._names[key], owner, name)
             self._begins |= {each: self._variables[each] for each in [self._names[key]] if each in self._variables}
 
@@ -351,7 +354,7 @@ class Walk(Parts):
 
     def _class(self, kind: type[Any]) -> object:
         if is_library_class(kind) or not self._follows_classes:
-            return "library", type_name(kind)
+            return "library", type_name(kind), *(self._of(each, ()) for each in arguments_of(kind))
         name = self._named((id(kind),), kind, f"the class '{kind.__qualname__}'", lambda: self._members(kind))
         scope = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
         self._variables.setdefault(name, functools.partial(beginning_of_class, scope, kind.__qualname__))
@@ -383,17 +386,17 @@ class Walk(Parts):
         found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
         found += [self._of(each, ()) for each in fields_of(kind)]
         found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
+        found += [(name, self._annotation(each, scope_of(kind), ())) for name, each in types_of(kind)]
+        found += [self._of(each, ()) for each in arguments_of(kind)]
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
             if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
                 continue
             if name in written:
-                self._set_aside(f"attribute {name!r}", name, value)
+                self._set_aside(f"attribute {name!r}", name, value, kind)
             elif name in ENUMS_OWN and issubclass(kind, Enum):
                 pass
-            elif name == "__annotations__":
-                found += [(each, self._annotation(value[each], scope_of(kind), ())) for each in value]
             elif is_function(value):
                 if not is_generated(name, value, kind):
                     does.append((name, does_within(value)))
@@ -401,5 +404,5 @@ class Walk(Parts):
                 if self._reach.told.is_told(name):
                     found.append((name, self._described_to_others(value)))
             elif not issubclass(class_of(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
-                found.append((name, self._of(value, ())))
+                found.append((name, self._part(name, value, ())))
         return Doing(digest_of(does), tuple(found))

@@ -313,9 +313,18 @@ def _printed(error: BaseException, trace: TracebackType | None) -> str:
     printed = traceback.TracebackException(type(error), error, trace)
     is_ours = isinstance(error, DotevalError)
     if is_ours:  # it says by itself what is wrong: what we called for it, and from what it was raised, is our affair
-        own = [each.filename.startswith(_DOTEVAL) for each in printed.stack]
+        own = [*map(_is_ours, printed.stack)]
         del printed.stack[own.index(True) if any(own) else len(own) :]
+    elif isinstance(error, (TypeError, ValueError)) and printed.stack[-1:] and _is_ours(printed.stack[-1]):
+        while printed.stack and (_is_ours(printed.stack[-1]) or printed.stack[-1].filename == "<string>"):
+            printed.stack.pop()  # what is refused is what it was called with; a dataclass has an __init__ of no file
+    if not printed.stack and not is_ours:
+        return "".join(printed.format_exception_only())
     return "".join(printed.format(chain=not is_ours))
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_DOTEVAL)
 
 
 def _as_it_may_be_kept(text: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Protocol, cast
 from anyio import Lock
 
 from ... import HandleInactiveError, ModelHandle, ModelRequestError, ServerLostError
+from ..._chains import told_with
 from .._results.roles import Roles
-from .refusals import chain
 
 _LEVELS = 2
 """How deep the attributes and items of arguments are looked at for models."""
@@ -108,7 +108,7 @@ class LeasedArguments:
         lost = [lease for lease in self._leases.values() if not lease.handle.is_active]
         for lease in lost:
             await lease.renew(lease.handle)
-        return bool(lost) or any(map(_is_of_a_loss, chain(error)))
+        return bool(lost) or any(map(_is_of_a_loss, told_with(error)))
 
 
 def _is_of_a_loss(error: BaseException) -> bool:

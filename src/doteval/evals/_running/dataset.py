@@ -78,6 +78,19 @@ def note_what_is_left(row: Row) -> None:
         left_rows.note_what_is_left(row.evaluation, row.values, row.inputs.digest, now)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A row, or a sample of one, whose result is there already.
+
+    Args:
+        row: The row.
+        failed: Whether the result is an error.
+    """
+
+    row: Row
+    failed: bool
+
+
 def fresh(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values whose containers are copies."""
     copies = Copies()

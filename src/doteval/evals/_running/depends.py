@@ -14,7 +14,7 @@ from typing import Any, cast
 from ... import ModelProviders
 from .._identity.code import read, texts_in
 from .._identity.library import is_library_file, project_of
-from .._identity.looks import class_of, own_text_of, type_name
+from .._identity.looks import class_of, has_more, own_text_of, type_name
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .declared import Contents, Declared
@@ -170,7 +170,7 @@ def _is_same_text_or_number(one: object, other: object) -> bool:
     """Whether nothing tells one from the other; 0.0 and -0.0 are only equal, and NaN is not even that."""
     kind = class_of(one)
     is_told = kind is class_of(other) and isinstance(one, (str, int, float))
-    return is_told and own_text_of(one, kind) == own_text_of(other, kind)
+    return is_told and own_text_of(one, kind) == own_text_of(other, kind) and not (has_more(one) or has_more(other))
 
 
 def spec_of(model: Any) -> str:

@@ -33,7 +33,7 @@ from .._results.usage import UsageSums
 from .abort import Abort
 from .arguments import Arguments, with_roles
 from .attempt import Attempt
-from .dataset import Row, has_name, note_what_is_left
+from .dataset import Known, Row, has_name, note_what_is_left
 from .limits import Limit
 from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after, with_cause
 from .retries import Retries
@@ -41,19 +41,6 @@ from .task_groups import TaskGroups
 
 _WINDOW = 256
 _NO_REPLIES = nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A row, or a sample of one, whose result is there already.
-
-    Args:
-        row: The row.
-        failed: Whether the result is an error.
-    """
-
-    row: Row
-    failed: bool
 
 
 @dataclass(slots=True)
@@ -111,6 +98,7 @@ class Engine:
         opened: Opens the part of a cache of replies that belongs to a row, by its name; is told whether it has an id.
         transcripts: Whether it is taken down what is asked in rows.
         watching: Opens what watches a row while it is run.
+        is_left: Whether nobody waits for the rows any more, though they have not been cancelled yet.
     """
 
     def __init__(
@@ -131,6 +119,7 @@ class Engine:
         opened: Callable[..., AbstractContextManager[None]] | None = None,
         transcripts: bool = False,
         watching: Callable[[], AbstractContextManager[object]] = nullcontext,
+        is_left: Callable[[], bool] = lambda: False,
     ) -> None:
         self._call = call
         self._arguments = arguments
@@ -155,12 +144,17 @@ class Engine:
         self._being_kept = 0
         self._error: BaseException | None = None
         self._moved: Event | None = None
-        self._is_over = False
+        self._has_ended = False
+        self._is_left = is_left
         self._unsettled: set[Attempt] = set()
         self._in_hand: BaseException | None = None
         self._given: Mapping[str, Any] | None = None
         self._values: Mapping[str, Any] = {}
         self._roles = Roles()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._has_ended or self._is_left()
 
     async def run(self, rows: AsyncIterator[Row | Known]) -> int:
         """Run them all; how many there were.
@@ -175,7 +169,7 @@ class Engine:
             return await self._run(rows)
         finally:
             # An interrupt may come between the making of a row's task and its being known to the task group.
-            self._is_over = True
+            self._has_ended = True
             for attempt in self._unsettled:
                 self.lost.add(attempt.spending.by_model())
 

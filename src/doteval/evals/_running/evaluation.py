@@ -55,6 +55,7 @@ class Evaluation:
         retries: Retries | None = None,
         declared: Declared | None = None,
     ) -> None:
+        __tracebackhide__ = True  # what is wrong is in the line that is decorated
         functools.update_wrapper(self, function)
         self.function = function
         self.columns = columns
@@ -207,6 +208,7 @@ def foreach(
         ValueError: There is no column, one is there twice, `concurrency` or `epochs` is less than 1, `row_timeout` less
             than 0, a gate cannot be meant, or `depends_on` has the path of a file as a text.
     """
+    __tracebackhide__ = True
     gates = gates_of(passes)
     given = cast("object", columns.split(",") if isinstance(columns, str) else columns)
     if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in cast("Sequence[object]", given)):
@@ -222,6 +224,7 @@ def foreach(
     declared = Declared(directory_of(sys._getframe(1)), {}).more(depends_on)
 
     def decorate(function: Callable[..., Any]) -> Evaluation:
+        __tracebackhide__ = True
         return Evaluation(function, names, dataset, concurrency, gates, epochs, row_timeout, retries, declared)
 
     return decorate

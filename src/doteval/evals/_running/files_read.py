@@ -31,6 +31,8 @@ _NOBODYS = frozenset({"__pycache__", "node_modules", "site-packages"})
 _SMALL = 2**20
 """What is read at once where a row reads it, in bytes; of more, it is looked at the end whether it is as it was."""
 _LARGE = 64 * 2**20
+_MISSING = "missing"
+"""What is said of a file that was looked for and was not there."""
 _WRITING = os.O_WRONLY | os.O_RDWR
 _WRITTEN = {
     "os.remove": (slice(1), slice(1, 2)),
@@ -61,6 +63,8 @@ class FilesRead:
         self._roots = () if project is None else (_below(project), _below(os.path.realpath(project)))
         self._read: dict[str, str] = {}
         """What was in them, or what they were like, when they were first read."""
+        self._missed: set[str] = set()
+        """Those that were not there."""
         self._listed: dict[str, list[str]] = {}
         """What was in directories."""
         self._beyond: set[str] = set()
@@ -124,7 +128,11 @@ class FilesRead:
                 return
             noted = _like(self._path_of(name), _SMALL)
             if noted:
+                self._missed.discard(name)  # as another row, or somebody else, may have made it
                 self._read[name] = noted
+                _tell_of_news()
+            elif name not in self._missed and len(self._missed) < MOST and self._is_missing(name):
+                self._missed.add(name)
                 _tell_of_news()
 
     def written(self, path: object) -> None:
@@ -165,9 +173,11 @@ class FilesRead:
         read = {name: noted for each in every for name, noted in [*each._read.items()] if name not in written}
         if is_over:
             read = {name: last for name, noted in read.items() if (last := _in_the_end(self._path_of(name), noted))}
+        missed = {name for each in every for name in [*each._missed]} - written - read.keys()
+        read |= {name: _MISSING for name in missed if not is_over or self._is_missing(name)}
         found = {f"{FILE}{name}": f"{WAS_READ}{noted}" for name, noted in sorted(read.items())}
         own = {_family_of(name) for name in written}
-        families = sorted({_family_of(name) for name in read} - own)
+        families = sorted({_family_of(name) for name in read.keys() - missed} - own)
         for directory, suffix in families:
             lister = next((each for each in every if directory in each._listed), None)
             if lister is not None:
@@ -207,6 +217,9 @@ class FilesRead:
                 return "."
         return None
 
+    def _is_missing(self, name: str) -> bool:
+        return not name.startswith("<") and not os.path.lexists(self._path_of(name))
+
     def _path_of(self, name: str) -> str:
         return os.path.join(self.project or "", name)  # noqa: PTH118
 
@@ -221,12 +234,15 @@ def changed_files(identity: Mapping[str, str], project: str | None) -> tuple[str
     if project is None:
         return ()
     read = {label: part.removeprefix(WAS_READ) for label, part in identity.items() if part.startswith(WAS_READ)}
-    return tuple(printable(label) for label, noted in read.items() if _now(project, label, noted) != noted)
+    changed = [(printable(label), noted) for label, noted in read.items() if _now(project, label, noted) != noted]
+    return tuple(f"{label} (which was not there)" if noted == _MISSING else label for label, noted in changed)
 
 
 def _now(project: str, label: str, noted: str) -> str:
     if not label.startswith(LISTED):
         path = os.path.join(project, label.removeprefix(FILE))  # noqa: PTH118
+        if noted == _MISSING:
+            return "" if os.path.lexists(path) else _MISSING
         return _like(path, 0 if "-" in noted else _LARGE)
     directory, _, suffix = label.removeprefix(LISTED).rpartition("/*")
     try:

@@ -27,8 +27,8 @@ from .beginning import begun, warnings_of, warnings_of_doubts
 from .caching import answering
 from .changes import Changes
 from .commits import Commits
-from .dataset import Row
-from .engine import Engine, Known, Progress
+from .dataset import Known, Row
+from .engine import Engine, Progress
 from .evaluation import Evaluation
 from .left_open import told_of_requests_left_open
 from .limits import limit_of
@@ -104,6 +104,7 @@ async def run_rows(
     progress: Progress | None = None,
     tell: Callable[[], object] = lambda: None,
     drain: Callable[[], Awaitable[object]] | None = None,
+    is_left: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Run the rows that are missing.
 
@@ -117,6 +118,7 @@ async def run_rows(
         progress: Is kept up to date.
         tell: Called when it has changed.
         drain: Called when the last row has begun.
+        is_left: Whether nobody waits for the rows any more, though they have not been cancelled yet.
 
     Raises:
         ReplyCacheError: The cache is a file of something else.
@@ -132,6 +134,7 @@ async def run_rows(
             progress=Progress() if progress is None else progress,
             tell=tell,
             drain=drain,
+            is_left=is_left,
             replies=replies,
         )
     if replies is None:
@@ -150,6 +153,7 @@ async def _run_rows(
     progress: Progress,
     tell: Callable[[], object],
     drain: Callable[[], Awaitable[object]] | None,
+    is_left: Callable[[], bool],
     replies: CachedReplies | None,
 ) -> Outcome:
     size = settings.selection.size(evaluation.source.size)
@@ -198,6 +202,7 @@ async def _run_rows(
         else partial(replies.row, evaluation=name.removesuffix(settings.selection.suffix)),
         transcripts=settings.transcripts,
         watching=nullcontext if place is None else place.files.watching,
+        is_left=is_left,
     )
     try:
         async with nullcontext() if commits is None else commits.told():

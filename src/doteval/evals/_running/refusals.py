@@ -8,12 +8,13 @@ exception tells nobody of a model is its row's failure, and where every row fail
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from random import uniform
 from typing import Any, cast
 
 from ... import ModelRequestError
+from ..._chains import told_with
 from .._identity.looks import attribute_of
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
@@ -50,13 +51,13 @@ def refusal_of(error: BaseException) -> Refusal | None:
     Found also where the row has raised another exception from it, or while it handled it, unless that was ``from
     None``; and in groups, of which the gravest counts.
     """
-    found = {refusal for each in chain(error) if (refusal := _refusal(each)) is not None}
+    found = {refusal for each in told_with(error) if (refusal := _refusal(each)) is not None}
     return next((refusal for refusal in Refusal if refusal in found), None)
 
 
 def with_cause(error: BaseException) -> BaseException:
     """An error that ends the run, with a note of why it does where it is not what says so itself."""
-    refusals = [each for each in chain(error) if _refusal(each) is not None]
+    refusals = [each for each in told_with(error) if _refusal(each) is not None]
     cause = next((each for each in refusals if _refusal(each) is Refusal.FINAL), refusals[0])
     if cause is not error:
         line = str(cause).partition("\n")[0]
@@ -66,7 +67,7 @@ def with_cause(error: BaseException) -> BaseException:
 
 def retry_after(error: BaseException) -> float | None:
     """How long the server asks to wait, in seconds, where it says so."""
-    waits = [seconds for each in chain(error) if (seconds := _retry_after(each)) is not None]
+    waits = [seconds for each in told_with(error) if (seconds := _retry_after(each)) is not None]
     return max(waits, default=None)
 
 
@@ -75,34 +76,11 @@ def pause_before(attempt: int) -> float:
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 20)) * uniform(0.5, 1.0)  # noqa: S311
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, those that it was raised from or while they were handled, and those of a group."""
-    seen: set[int] = set()
-    left = [error]
-    while left:
-        each = left.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        if (before := _before(each)) is not None:
-            left.append(before)
-        if isinstance(each, BaseExceptionGroup):
-            left.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
-
-
 def apart_from(error: BaseException, in_hand: BaseException) -> None:
     """Have an error not lead to what was handled already where its row began: Python takes that for its context."""
-    for each in chain(error):
+    for each in told_with(error):
         if each.__context__ is in_hand:
             each.__context__ = None
-
-
-def _before(error: BaseException) -> BaseException | None:
-    """What an error was raised from, or while that was handled: not everybody writes ``from``."""
-    if error.__cause__ is not None or error.__suppress_context__:
-        return error.__cause__
-    return error.__context__
 
 
 def _refusal(error: BaseException) -> Refusal | None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
-from .refusals import chain, pause_before
+from ..._chains import told_with
+from .refusals import pause_before
 
 RetryOn: TypeAlias = (
     type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], "bool | float | None"]
@@ -80,7 +81,7 @@ class Retries:
             return None
         on = self.on
         if isinstance(on, (type, tuple)):
-            answer: Any = any(isinstance(each, on) for each in chain(error))
+            answer: Any = any(isinstance(each, on) for each in told_with(error))
         else:
             answer = on(error)
         if answer is None or answer is False:

@@ -6,11 +6,11 @@ import errno
 import os
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from socket import gaierror
 from typing import Any
 
 from ..._explained import causes_of
+from .._environment import CERTIFICATES, PROXIES
 from .http_clients import http_client_of, proxy_of
 
 _EXPIRED = frozenset({9, 10})
@@ -25,8 +25,6 @@ _NOT_TLS = (
     "PACKET_LENGTH_TOO_LONG",
 )
 _BROKEN_OFF = frozenset({"BrokenResourceError", "EndOfStream"})
-_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True)
@@ -140,20 +138,6 @@ def lost(client: Any, why: str, *, has_begun: bool) -> Failure:
     return Failure(problem, f"Try again, and see whether the server still runs{more}.")
 
 
-def unusable(exc: BaseException) -> tuple[str, str] | None:
-    """Why no HTTP client can be made with what the environment has, and what to do; `None`: it is something else."""
-    if isinstance(exc, OSError):  # also an error of `ssl`
-        for name in _CERTIFICATES:
-            if (path := os.environ.get(name)) is not None:
-                found = "is of no use" if Path(path).exists() else "does not exist"
-                return f"{path!r}, which {name} names, {found} ({exc})", f"Correct {name}, or unset it."
-    if isinstance(exc, (ValueError, TypeError)) and "proxy" in str(exc).lower():
-        names = sorted(name for name in os.environ if name.lower() in _PROXIES)
-        if names:
-            return f"{type(exc).__name__}: {exc}", f"Correct {' or '.join(names)}, or unset it."
-    return None
-
-
 def _place_of(url: Any) -> str:
     """Host and port."""
     if url is None:
@@ -165,7 +149,7 @@ def _place_of(url: Any) -> str:
 def _untrusted(exc: ssl.SSLCertVerificationError, place: str) -> Failure:
     code, why = getattr(exc, "verify_code", None), getattr(exc, "verify_message", None) or str(exc)
     problem = f"the certificate of {place} is not trusted ({why})"
-    given = next((name for name in _CERTIFICATES if name in os.environ), None)
+    given = next((name for name in CERTIFICATES if name in os.environ), None)
     if code in _EXPIRED:
         advice = "Have it renewed, or set the clock of this machine."
     elif code in _OF_ANOTHER_HOST:
@@ -199,5 +183,5 @@ def _setting_of(proxy: str) -> str:
     """Where a proxy comes from."""
     place = proxy.rpartition("/")[2]
     host = place.rpartition(":")[0] or place
-    variables = sorted(name for name, value in os.environ.items() if name.lower() in _PROXIES and host in value)
+    variables = sorted(name for name, value in os.environ.items() if name.lower() in PROXIES and host in value)
     return variables[0] if variables else "proxy= or mounts= of the http_client"

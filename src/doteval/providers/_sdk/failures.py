@@ -14,13 +14,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, Protocol, cast
 
 import httpx
 import httpx2
 
 from ..._errors import ModelRequestError
+from ..._printed import in_a_line, printable
+from ..._printed import shortened as cut
 from ..._secrets import masked
+from .._headers import unsendable
 from .connecting import Failure, lost, refused_by_proxy, timed_out, unconnected
 from .outcomes import ToldError
 from .said import Said, said_in, shortened
@@ -39,6 +42,9 @@ _NOTHING = frozenset(
     {"404", "404: not found", "404: 404 page not found", "404: 404 not found", "405", "405: method not allowed"}
 )
 """What frameworks say where they know no such path; of a model that they do not know, APIs say more."""
+_HIDDEN = "***"
+_MOST, _LONGEST_NAME = 4_000, 200
+"""How much is told of a failure, and of what a server calls a request, in characters."""
 NOT_READ = object()
 """Stands for an answer of which the SDK made nothing."""
 
@@ -112,34 +118,42 @@ class Explaining:
         self._model = model
         self._client = client
 
-    def raise_failed(self, exc: Exception, response: Any) -> None:
-        """Raise what is wrong with a request for which the SDK has no answer; not where that is the caller's mistake.
+    def failed(self, exc: Exception, response: Any) -> Exception | None:
+        """What is wrong with a request for which the SDK has no answer: a `ModelRequestError`, or what cannot be sent.
+
+        It is for the caller to raise, so that nothing that is looked at here is in a frame of the traceback.
 
         Args:
             exc: What the SDK raised.
             response: The HTTP response that it had by then, where it is known.
 
-        Raises:
-            ModelRequestError: The request failed.
-            ValueError: It cannot be sent.
+        Returns:
+            What to raise from it; `None`: it passes, as it is the caller's mistake.
         """
         if isinstance(exc, UnicodeEncodeError) and exc.reason == "surrogates not allowed":
-            raise ValueError(
+            return ValueError(
                 f"what is sent to '{self._model}' has half a character in it, "
                 f"{exc.object[exc.start : exc.end]!r}, which cannot be sent.\n"
                 "A text has it that was cut in the middle of a character, or read with errors='surrogateescape': "
                 "correct that, or send text.encode('utf-8', 'replace').decode()."
-            ) from exc
+            )
+        if isinstance(exc, UnicodeEncodeError) and exc.encoding == "ascii":
+            exc.object, exc.args = _HIDDEN, ()
+            return ValueError(
+                f"a header of a request to '{self._model}' has a character that is not ASCII, which cannot be sent.\n"
+                "Correct the headers of the http_client, or those that the environment has for the SDK."
+            )
         meaning = self._meaning(exc, has_begun=response is not None)
         if meaning is not None:
-            self._raise(exc, meaning, response)
+            return self._error(exc, meaning, response)
         if isinstance(exc, ImportError):
-            return  # what the SDK needs for the streams of some clouds is not installed
+            return None  # what the SDK needs for the streams of some clouds is not installed
         if response is not None or isinstance(exc, json.JSONDecodeError):
-            self._raise(exc, self._unreadable(exc, NOT_READ), response)
+            return self._error(exc, self._unreadable(exc, NOT_READ), response)
+        return None
 
-    def raise_unreadable(self, exc: Exception, answer: object, response: Any) -> NoReturn:
-        """Raise what is wrong with an answer, or with a stream, that could not be read.
+    def unreadable(self, exc: Exception, answer: object, response: Any) -> ModelRequestError:
+        """What is wrong with an answer, or with a stream, that could not be read; for the caller to raise.
 
         Args:
             exc: What reading it raised.
@@ -147,24 +161,25 @@ class Explaining:
             response: The HTTP response, where it is known.
         """
         meaning = self._meaning(exc, has_begun=True) or self._unreadable(exc, answer)
-        self._raise(exc, meaning, response)
+        return self._error(exc, meaning, response)
 
-    def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None) -> NoReturn:
+    def _error(self, exc: Exception, meaning: _Meaning, response: Any = None) -> ModelRequestError:
         response = getattr(exc, "response", None) if response is None else response
         secrets = secrets_of_request(self._client, _request_of(exc if response is None else response))
         error = ModelRequestError(
             self._model,
-            masked(meaning.problem, secrets),
+            printable(cut(masked(meaning.problem, secrets), _MOST)),
             meaning.advice,
             status=meaning.status,
             code=None if meaning.code is None else masked(meaning.code, secrets),
             retryable=meaning.retryable,
             retry_after=meaning.retry_after,
-            request_id=masked(request_id_of(response) or "", secrets) or None,
+            request_id=in_a_line(cut(masked(request_id_of(response) or "", secrets), _LONGEST_NAME)) or None,
             retries=retries_of(exc if response is None else response),
         )
         scrub(exc, secrets)  # a server may repeat the key that it refuses
-        raise error from exc
+        exc.args = tuple(printable(each) if isinstance(each, str) else each for each in exc.args)
+        return error
 
     def _meaning(self, exc: Exception, *, has_begun: bool) -> _Meaning | None:
         """What an exception of the SDK or of the libraries below means; `None` for any other."""
@@ -172,8 +187,8 @@ class Explaining:
         if client.is_closed() and isinstance(exc, (sdk.error, *_HTTP_ERRORS, RuntimeError)):
             return _Meaning(
                 "its client is closed",
-                "Its handle was torn down or its provider closed: keep both until the request is done, "
-                "or call setup() again.",
+                "Its handle was torn down, its provider closed, or somebody has closed the client itself, which is the "
+                "provider's: keep all of them until the request is done, or call setup() again.",
             )
         if isinstance(exc, sdk.status_error):
             return self._refused(exc)
@@ -196,6 +211,12 @@ class Explaining:
         if isinstance(cause, (httpx2.TooManyRedirects, httpx.TooManyRedirects)):
             advice = "Check that base_url= is the address of the API itself."
             return _Meaning(f"{client.base_url} only points elsewhere ({why})", advice)
+        if isinstance(cause, (httpx2.LocalProtocolError, httpx.LocalProtocolError)) and "llegal header" in str(cause):
+            names = [name for name, value in _request_of(exc).headers.items() if unsendable(value) is not None]
+            return _Meaning(
+                f"nothing was sent, as {' and '.join(map(repr, names)) or 'one of the headers'} can be in no request",
+                "Correct the headers of the http_client, or those that the environment has for the SDK.",
+            )
         if isinstance(exc, (sdk.connection_error, *_HTTP_ERRORS)):
             return _unconnected(lost(client, why, has_begun=has_begun))
         return self._told(_said(exc))
@@ -262,6 +283,11 @@ class Explaining:
                 return "Check which models and regions the key is for."
             case 404 if (missing := _MISSING.search(said.words)) is not None and missing["ollama"]:
                 return f"Run 'ollama pull {self._model}' where the daemon is, or check the spelling."
+            case 404 if self._model.startswith(prefix := f"{self._sdk.key_variable.partition('_')[0].lower()}:"):
+                return (
+                    f"'{prefix}' says which provider is meant, to model_client and the like; this is that provider, "
+                    f"which is asked for '{self._model.removeprefix(prefix)}'."
+                )
             case 404:
                 return f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
             case 429:
@@ -306,7 +332,8 @@ def _nonsense(why: str) -> _Meaning:
 def _said(exc: Exception) -> Said:
     said = said_in(getattr(exc, "body", None))
     named = (getattr(exc, name, None) for name in ("code", "type"))
-    return Said(said.words or shortened(str(exc)), said.names or tuple(str(name) for name in named if name))
+    names = said.names or tuple(in_a_line(cut(str(name), _LONGEST_NAME)) for name in named if name)
+    return Said(said.words or shortened(str(exc)), names)
 
 
 def _fields(answer: Any) -> Any:

@@ -17,12 +17,14 @@ from anyio import CapacityLimiter
 from ..._errors import ModelRequestError
 from ..._keywords import unexpected_in_request
 from ..._loop import HomeLoop
-from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
+from ..._messages import Prompt, check_params, messages_of
+from ..._model import Completion, CompletionStream, Usage
 from ..._model_request import ModelRequest
 from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
-from ..._secrets import masked
+from ..._secrets import masked, shielded
+from .._headers import checked_headers
 from .attempts import Attempts, watch
 from .events import Body, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of, retries_of
@@ -142,9 +144,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
             WrongEventLoopError: The model was leased in another event loop.
         """
+        params = shielded(params) if params else params
         if self._home is not None:
             self._home.check()
-        messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
+        messages, params = messages_of(prompt, params), _prepared({**self._params, **params})
         sent = self._request(messages, params)
         asked = (
             asked_of_cache(self._name, self._whom, telling(sent, self._credentials()))
@@ -164,7 +167,9 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                         reply = self._read_answer(answer)
                     except Exception as exc:
                         request.usage = self._usage_in(answer)
-                        self._explaining.raise_unreadable(exc, answer, response)
+                        error = self._explaining.unreadable(exc, answer, response)
+                        del answer  # which may have repeated the key
+                        raise error from exc
                     reply.retries = retries_of(response)
                     request.replied(reply)
             if asked is not None:
@@ -187,9 +192,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
             WrongEventLoopError: The model was leased in another event loop.
         """
+        params = shielded(params) if params else params
         if self._home is not None:
             self._home.check()
-        messages, params = messages_of(prompt, params), _with_schema({**self._params, **params, "stream": True})
+        messages, params = messages_of(prompt, params), _prepared({**self._params, **params, "stream": True})
         sent = self._request(messages, params)
         asked = (
             asked_of_cache(self._name, self._whom, telling(sent, self._credentials()))
@@ -312,8 +318,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             if type(exc) is TypeError and (unknown := self._unknown_in(sent)):
                 names, known = unknown
                 raise unexpected_in_request(self._name, names, known) from exc
-            self._explaining.raise_failed(exc, attempts.response)
-            raise
+            error = self._explaining.failed(exc, attempts.response)
+            if error is None:
+                raise
+            raise error from exc
         return answer if plainly is None else plain(answer, attempts.response), attempts.response
 
     def _unknown_in(self, sent: Mapping[str, Any]) -> tuple[set[str], set[str]] | None:
@@ -376,10 +384,15 @@ class _Pieces(Generic[EventT]):
                 if self._asked is not None and self._is_complete:
                     await self._asked.keep(partial(kept, self._seen))
                 raise
-            self._explaining.raise_unreadable(ValueError("no event came"), text, self._response)
+            nothing = ValueError("no event came")
+            error = self._explaining.unreadable(nothing, text, self._response)
+            del text  # which may have repeated the key
+            raise error from nothing
         except Exception as exc:
             self._request.usage = self._usage_in(event)
-            self._explaining.raise_unreadable(exc, event, self._response)
+            error = self._explaining.unreadable(exc, event, self._response)
+            came = event = NOT_READ
+            raise error from exc
         else:
             if self._asked is not None:
                 self._seen.append(event)
@@ -387,8 +400,13 @@ class _Pieces(Generic[EventT]):
             return piece
 
 
-def _with_schema(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters in which a class of pydantic, as what is wanted, is its JSON schema; the reply is still a text."""
+def _prepared(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with headers that can be sent, and the JSON schema of a class of pydantic, as what is wanted.
+
+    The reply is still a text.
+    """
+    if params.get("extra_headers"):
+        params = {**params, "extra_headers": checked_headers(params["extra_headers"], "extra_headers")}
     wanted = params.get("response_format")
     if not isinstance(wanted, type) or not hasattr(wanted, "model_json_schema"):
         return params

@@ -21,9 +21,10 @@ from ..._handle import ModelHandle
 from ..._keywords import completed, fields_of, unexpected_in_setup
 from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider, include
-from ..._secrets import secrets_of
+from ..._secrets import Secret, secrets_of, shielded
 from ..._spec import resource_id
-from .connecting import unusable
+from .._environment import named_where_unusable
+from .._headers import checked_headers
 from .failures import SDK, SDKClient
 from .http_clients import http_client_of, known_of
 from .model import SDKModel
@@ -86,7 +87,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         self._key_places: RunVar[dict[tuple[str, str], Places]] = RunVar("key_places")
         self._params: dict[str, Any] = dict(settings.pop("params") or {})
         self._setting_names = frozenset(settings)
-        self._settings = _given(settings)
+        self._settings = shielded(_given(settings))
         self._clients = include(
             self, ClientProvider(self._make_client, close_timeout=self.close_timeout, warm_connections=warm_connections)
         )
@@ -103,6 +104,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
             MissingCredentialsError: There is no API key.
         """
         label = resource_id(spec, config)
+        config = shielded(config)
         max_concurrency = config.pop("max_concurrency", None)
         for name, value in (("max_concurrency", max_concurrency), ("timeout", config.get("timeout"))):
             fields_of(self.declaration)[name].keyword.check(name, value)
@@ -128,6 +130,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         """
         known = {*self._setting_names, "max_concurrency", "params", *self.own_setup_names}
         if unknown := config.keys() - known:
+            del config  # a traceback would show it
             raise TypeError(
                 f"{unexpected_in_setup(type(self), unknown, known)}\n"
                 "What requests are sent with goes into params={...}."
@@ -168,7 +171,10 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         settings = self._with_credentials(settings)
         base_url = settings.pop("base_url", None)  # one that is empty is no address, and not another one's
         base_url = self._url_from_environment() if base_url is None else base_url
-        return {**settings, "api_key": _checked_key(settings["api_key"]), "base_url": _checked_url(str(base_url))}
+        checked = {"api_key": _checked_key(settings["api_key"]), "base_url": _checked_url(str(base_url))}
+        if "default_headers" in settings:
+            checked["default_headers"] = checked_headers(settings["default_headers"], "default_headers")
+        return {**settings, **checked}
 
     def _with_credentials(self, settings: dict[str, Any]) -> dict[str, Any]:
         given = settings.get("api_key")
@@ -190,7 +196,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         api_key = os.environ.get(variable)
         if not api_key or _is_blank(api_key):
             raise MissingCredentialsError(type(self).__name__, variable)
-        return api_key
+        return Secret(api_key)
 
     def _url_from_environment(self) -> str:
         return os.environ.get(self.sdk.url_variable) or self.sdk.url
@@ -201,9 +207,8 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
             return await self._clients.setup(base_url, **settings)
         except ModelSetupError as exc:  # the model's own setup says it all; one layer is enough
             cause = cast(BaseException, exc.__cause__)
-            if (found := unusable(cause)) is not None:
-                raise ModelSetupError(label, *found) from cause
-            raise cause from None
+        with named_where_unusable(label):
+            raise cause  # not in there, or it would lead to what it has caused
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,7 +223,7 @@ def _checked_key(api_key: object) -> str:
     """A key from a file or a variable often ends with a line break; in the middle, it cannot be meant."""
     if not isinstance(api_key, str):
         raise TypeError(f"the API key must be a str, not {type(api_key).__name__}")
-    api_key = api_key.strip()
+    api_key = Secret(api_key.strip())
     if not (api_key.isascii() and api_key.isprintable()):
         raise ValueError("the API key has characters that no HTTP header can hold; was it copied with something else?")
     return api_key

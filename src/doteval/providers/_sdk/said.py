@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ..._printed import in_a_line
+from ..._printed import shortened as cut
+
 _MOST = 500
 """How much of what a server says is repeated, in characters: some answer with a whole web page."""
+_LONGEST_NAME = 200
 _DEEPEST = 4
 _WORDS = ("message", "detail", "error_description", "msg")
 _NO_TEXT = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -104,14 +108,13 @@ def shortened(text: str) -> str:
     """What people read of a text, and not more of it than they want to."""
     if "</" in text:
         text = _NO_TEXT.sub(" ", text)
-    text = " ".join(text.split())
-    return text if len(text) <= _MOST else text[:_MOST] + "…"
+    return in_a_line(cut(" ".join(text.split()), _MOST))
 
 
 def _names(fields: Mapping[str, Any]) -> list[str]:
     values = (fields.get(name) for name in ("code", "type", "status"))
     return [
-        str(value)
+        in_a_line(cut(str(value), _LONGEST_NAME))
         for value in values
         if isinstance(value, (str, int)) and not isinstance(value, bool) and value not in ("", "error")
     ]

@@ -5,14 +5,19 @@ Error trackers send all of it away, and so does whoever pickles an exception.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import httpx
 import httpx2
 
-from ..._secrets import is_secret_name, links_of, mask_exception, masked
+from ..._chains import all_behind
+from ..._secrets import is_secret_name, mask_exception, masked
+from .._headers import unsendable
 
+_OURS = __name__.removesuffix("_sdk.scrubbing")
 _HIDDEN = "***"
 _OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _KEYS = ("api_key", "auth_token", "admin_api_key", "access_token", "aws_secret_key", "aws_session_token")
@@ -31,11 +36,11 @@ def secrets_of_request(client: KeyHolder, request: Any) -> Collection[str]:
     Args:
         client: The SDK's client. Those of other clouds have their keys in attributes of their own, or get a new one
             for each request.
-        request: What was sent, where it is known.
+        request: What was sent, where it is known. What of it cannot be sent may be anything, and is quoted.
     """
     values = [getattr(client, name, None) for name in _KEYS]
     headers = [*client.default_headers.items(), *(() if request is None else request.headers.items())]
-    values += [value for name, value in headers if is_secret_name(name.replace("-", "_"))]
+    values += [value for name, value in headers if is_secret_name(name) or unsendable(value) is not None]
     texts = [value for value in values if isinstance(value, str)]
     return {part for text in texts for part in (text, text.rpartition(" ")[2]) if part}
 
@@ -46,7 +51,11 @@ def scrub(exc: BaseException, secrets: Collection[str]) -> None:
     What led to it may be the caller's own: whoever asks in an ``except`` block has an exception in hand.
     """
     mask_exception(exc, secrets)
-    for link in links_of(exc):
+    for frame, _ in traceback.walk_tb(exc.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(_OURS):  # what they have read is of no use any more
+            with suppress(RuntimeError):  # it still runs
+                frame.clear()
+    for link in all_behind(exc):
         if isinstance(link, UnicodeDecodeError) and _scrubbed(link.object, secrets) is not link.object:
             link.object = b""  # the whole of what was read
         held = vars(link)

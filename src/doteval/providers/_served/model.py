@@ -11,7 +11,8 @@ import openai
 from anyio import move_on_after
 
 from ..._errors import ModelRequestError
-from ..._model import Completion, CompletionStream, Prompt
+from ..._messages import Prompt
+from ..._model import Completion, CompletionStream
 from ..._replies.form import without_credentials
 from ...servers._contract import Server, ServerLease
 from .._sdk.failures import Explaining

@@ -18,9 +18,11 @@ from typing_extensions import Unpack
 from ..._handle import ModelHandle
 from ..._keywords import completed, takes
 from ..._setup import enterable
+from ..._spec import resource_id
 from ...servers._contract import ServerLease
 from ...servers._description.readiness import Readiness
 from .._connections import pool_connections
+from .._environment import named_where_unusable
 from .._sdk.attempts import hooks_of_attempts
 from .._sdk.openai import NO_KEY, CompatibleClient
 from .balancing import Balancer
@@ -73,10 +75,12 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
     async def model(self, lease: ServerLease, spec: str, /, **config: Any) -> AsyncGenerator[ServerModel]:
         """A model on a client of its own."""
         server = lease.server
+        with named_where_unusable(resource_id(spec, config)):
+            http_client = _http_client(server.url, Balancer(lease) if isinstance(lease, Replicas) else None)
         client = CompatibleClient(
             base_url=server.url + self.api_path,
             api_key=server.api_key or NO_KEY,
-            http_client=_http_client(server.url, Balancer(lease) if isinstance(lease, Replicas) else None),
+            http_client=http_client,
             **self._client_settings,
         )
         try:

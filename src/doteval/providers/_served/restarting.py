@@ -15,7 +15,8 @@ from anyio import CapacityLimiter, Lock, create_task_group, get_cancelled_exc_cl
 
 from ..._errors import HandleInactiveError, ModelRequestError
 from ..._handle import ModelHandle
-from ..._model import Completion, CompletionStream, Prompt
+from ..._messages import Prompt
+from ..._model import Completion, CompletionStream
 from ...servers._contract import ServerLease
 from .model import ServerModel
 

@@ -41,14 +41,12 @@ from .data import (
     place_of,
     told_by_request,
 )
+from .ending import ENDS, Ending
 from .items import evaluation_of, params_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
 from .termination import Termination
-
-_ENDS = (KeyboardInterrupt, pytest.exit.Exception)
-"""What ends the whole run of pytest; what ends a test otherwise ends its row only."""
 
 
 class EvalRunning:
@@ -89,7 +87,7 @@ class EvalRunning:
                 continue
             try:
                 self._identities[item] = self._identity(item, evaluation)
-            except _ENDS:
+            except ENDS:
                 raise
             except BaseException as exc:  # what code says that is looked at, or ours: it is that item's failure
                 self._unknown[item] = exc
@@ -195,29 +193,33 @@ class EvalRunning:
         function, place = item, self._place(item, evaluation)
         item.user_properties.append((NAME, place.name))  # also of one that raises
         outcomes: list[Outcome] = []
-        ending: list[BaseException] = []
-
+        ending = Ending()
         termination: Termination | None = self._config.pluginmanager.get_plugin("doteval-termination")
 
         async def evaluate(**values: Any) -> None:
-            try:
-                with nullcontext() if termination is None else termination.ending():
-                    outcomes.append(await self._run(function, evaluation, values))
-            except _ENDS as exc:
-                ending.append(exc)  # on its way through an event loop it would leave traces of a crash
+            with ending.around():
+                outcomes.append(await self._run(function, evaluation, values, ending))
 
         before = item.obj
         item.obj = evaluate
         try:
-            result = yield
+            with nullcontext() if termination is None else termination.ends(ending):
+                result = yield
+        except BaseException as exc:
+            if (error := ending.raised_for(exc)) is exc:
+                raise
+            raise error from None
         finally:
             item.obj = before
-        if ending:
-            raise ending[0]
+            ending.leave()
+        if ending.error is not None:
+            raise ending.error
         self._end(item, outcomes[0] if outcomes else self._answers.pop(item))
         return result
 
-    async def _run(self, item: pytest.Function, evaluation: Evaluation, values: Mapping[str, Any]) -> Outcome:
+    async def _run(
+        self, item: pytest.Function, evaluation: Evaluation, values: Mapping[str, Any], ending: Ending
+    ) -> Outcome:
         known = item.stash.setdefault(LEASED, {})
         held = {
             name: leased
@@ -247,6 +249,7 @@ class EvalRunning:
                     progress=progress,
                     tell=display.update,
                     drain=drain,
+                    is_left=lambda: ending.has_come,
                 )
         finally:
             for name, leased in held.items():
@@ -353,7 +356,7 @@ class EvalRunning:
             transcripts=options.transcripts,
             tags=options.tags,
             asks_git=True,
-            ends=_ENDS,  # what ends a test otherwise ends its row only
+            ends=ENDS,  # what ends a test otherwise ends its row only
         )
 
     def _display(self, name: str, progress: Progress) -> AbstractContextManager[Display]:

@@ -17,16 +17,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from functools import partial
 from types import FrameType
 from typing import Any
 
 import pytest
-from anyio import CancelScope
 
-from ..._loop import HomeLoop
+from .ending import Ending
 from .items import evaluation_of
 
 
@@ -35,24 +33,16 @@ class Termination:
 
     def __init__(self) -> None:
         self._has_come = False
-        self._cancel: Callable[[], object] | None = None
-        """Ends what runs in an event loop."""
+        self._ending = Ending()
 
     @contextmanager
-    def ending(self) -> Generator[None]:
-        """In the block, which is one of an event loop, SIGTERM cancels what runs where SIGINT is ignored.
-
-        Raises:
-            KeyboardInterrupt: It has.
-        """
-        with CancelScope() as scope:
-            self._cancel = partial(HomeLoop("").call_soon, scope.cancel)
-            try:
-                yield
-            finally:
-                self._cancel = None
-        if scope.cancelled_caught:
-            raise KeyboardInterrupt
+    def ends(self, ending: Ending) -> Generator[None]:
+        """In the block, SIGTERM ends this evaluation where SIGINT is ignored."""
+        before, self._ending = self._ending, ending
+        try:
+            yield
+        finally:
+            self._ending = before
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -98,10 +88,10 @@ class Termination:
         handler = signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(signal.SIGINT, frame)
-        elif self._cancel is None:
-            raise KeyboardInterrupt
+        elif self._ending.is_running:
+            self._ending.end(KeyboardInterrupt())
         else:
-            self._cancel()
+            raise KeyboardInterrupt
 
 
 class WorkerTermination(Termination):
@@ -129,9 +119,9 @@ class WorkerTermination(Termination):
         if os.getpid() != self._process:  # forked by a test, it has the handler and is none of pytest's
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif self._cancel is not None:  # not what SIGINT does, which may have come already
+        elif self._ending.is_running:  # not what SIGINT does, which may have come already
             self._is_ending = True
-            self._cancel()
+            self._ending.end(KeyboardInterrupt())
         elif not self._is_ending:
             self._is_ending = True
             self._end_as_by_sigint(frame)
