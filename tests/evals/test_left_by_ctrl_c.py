@@ -40,6 +40,8 @@ def console() -> Iterator[Console]:
         assert signal.getsignal(SIGINT) is signal.default_int_handler
     finally:
         signal.signal(SIGINT, before)
+        for _ in range(3):  # what is due when tasks are done, as that their worker threads end
+            console.cell(asyncio.sleep(0))
         console.loop.close()
 
 
