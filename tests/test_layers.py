@@ -171,7 +171,7 @@ PURE = (
 # What the layers below the providers may import of other distributions.
 CORE_LIBRARIES = {"anyio", "typing_extensions"}
 # Modules that ask asyncio or trio themselves: for a task outside of every task group, and about Ctrl-C on trio.
-PICKS_A_BACKEND = {"doteval._loop", "doteval._pool.interrupts"}
+PICKS_A_BACKEND = {"doteval._loop", "doteval._pool.interrupts", "doteval.evals._running.interrupts"}
 # Libraries that are only known in some parts of the package, because they are slow to import or may be missing.
 CONFINED = {
     "anthropic": ("doteval.providers",),

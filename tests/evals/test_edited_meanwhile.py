@@ -40,7 +40,18 @@ EDITS: dict[str, tuple[str, str]] = {
     "a class": ("class Agent:\n    def ask(self, q): return 'two'\nagent = Agent()", ""),
     "the module": (SOURCE.replace('return "one"', 'return "two"'), "the function 'helper'"),
 }
-DATA = {"an item": "CFG['lang'] = 'de'", "a text": "PROMPT = 'two'"}
+EDITS["a text"] = ("PROMPT = 'two'", "the value 'PROMPT'")
+EDITS["a mapping"] = ("CFG = {'lang': 'de'}", "the value 'CFG'")
+EDITS["an object"] = ("agent = Agent()\nagent.style = 'kind'", "the value 'agent'")
+DATA = {"an item": "CFG['lang'] = 'de'"}
+SAME = {"a text": "PROMPT = ''.join('one')", "a mapping": "CFG = {'lang': 'en'}", "an object": "agent = Agent()"}
+BINDING = {
+    "setattr": "setattr(sys.modules[__name__], 'PROMPT', q)",
+    "globals": "globals().update({f'PROMP{chr(84)}': q})",
+    "exec": "exec('PROMPT = q', globals(), {'q': q})",
+    "vars": "vars(sys.modules[__name__])[f'PROMP{chr(84)}'] = q",
+    "its name": "sys.modules[__name__].PROMPT = q",
+}
 
 
 @pytest.fixture
@@ -95,6 +106,27 @@ async def test_plain_data_that_changes_while_rows_are_run_is_told(
     assert (await run(held["eval_it"], store=store)).answered
     again = await run(as_it_began(held), store=store)
     assert (again.answered, again.warnings) == (True, ())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("edit", SAME)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_is_bound_anew_and_is_the_same_is_no_change(held: dict[str, Any], edit: str, tmp_path: Path) -> None:
+    """As where a cell is run again meanwhile."""
+    outcome = await run(held["eval_it"], store=tmp_path / "r.db", on_record=after_the_first(held, SAME[edit]))
+    assert outcome.warnings == ()
+    assert (await run(held["eval_it"], store=tmp_path / "r.db")).answered
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", BINDING)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_text_that_code_may_bind_in_any_way_is_state(held: dict[str, Any], how: str, tmp_path: Path) -> None:
+    """As nobody can say who has."""
+    exec(f"import sys\ndef helper(q):\n    {BINDING[how]}\n    return 'one'", held)
+    outcome = await run(held["eval_it"], store=tmp_path / "results.db")
+    assert not any("nobody knows of which their results are, so" in warning for warning in outcome.warnings)
+    assert (await run(held["eval_it"], store=tmp_path / "results.db")).answered
 
 
 @pytest.mark.anyio

@@ -196,3 +196,44 @@ async def test_rows_of_another_class_are_run_and_the_others_kept(tmp_path: Path)
     rows.insert(0, Another())
     outcome = await run(evaluate, store=tmp_path / "results.db")
     assert (outcome.calls, [record.output for record in outcome.records]) == (1, ["another", "one"])
+
+
+FED = """
+from doteval import Result, foreach
+FEED, WORDS, STYLES, SEEN, later = ["one"], ["kind"], ["short"], ["two"], ["late"]
+def helper(q): return f"{{q}} {{WORDS}}"
+def rows():
+    {rows}
+@foreach("q", rows)
+def ask(q):
+    return Result(f"{{q}} {{STYLES}}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "counting"),
+    [
+        ("return FEED", set()),
+        ("return [q for q in FEED]", set()),
+        ("return (q + s for q in FEED for s in SEEN)", set()),
+        ("yield from FEED[1:]; yield from SEEN", set()),
+        ("return [q for q in FEED if q not in STYLES]", set()),
+        ("return [helper(q) for q in FEED]", {"kind"}),
+        ("return [lambda: FEED]", {"one"}),
+        ("return [FEED[0], lambda: (FEED, later)]", {"one", "late"}),
+        ("global SEEN; SEEN = FEED; return FEED", {"one"}),
+        ("SEEN.append(FEED); return FEED", {"one"}),
+    ],
+)
+def test_lists_that_rows_are_made_of_count_as_the_rows(rows: str, counting: set[str]) -> None:
+    """So a list that grows is no change, wherever it stands; what the evaluation reads, or a function in a row, is."""
+
+    def looked_at(source: str) -> Mapping[str, str]:
+        module = sys.modules["eval_fed"] = ModuleType("eval_fed")
+        exec(compile(source, "<fed>", "exec"), vars(module))
+        return identity_of(vars(module)["ask"], models={})
+
+    source = FED.format(rows=rows)
+    whole, there = looked_at(source), ("one", "kind", "late", "short")
+    found = {text for text in there if looked_at(source.replace(f'["{text}"', '["x", "y"')) != whole}
+    assert found == {*counting, "short"}

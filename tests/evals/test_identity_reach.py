@@ -20,6 +20,7 @@ from doteval.evals._identity.library import (
     users_module,
 )
 from doteval.evals._identity.walk import Walk
+from doteval.evals._results.identity import changes
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,80 @@ def test_names_that_are_put_together_are_known_by_how_they_begin_and_end(read: s
     source = f"{NAMES}def ask(q): return {read}"
     whole = parts_of(source)
     assert {text for text in ("A1z", "A2z", "B1z", "A1y") if parts_of(source.replace(text, "x")) != whole} == counting
+
+
+FRAME = """
+LEVEL, OTHER, TEXT, local = "one", "two", "k == @OTHER", "three"
+class Frame:
+    q = "four"
+frame = Frame()
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "counting"),
+    [
+        ("frame.query('level == @LEVEL')", {"one"}),
+        ("frame.head(3).eval('k + @ LEVEL * 2')", {"one"}),
+        ("frame['a'].query('k in\\n@LEVEL and @q.real')", {"one"}),
+        ("[each.query('k == @LEVEL or k == @local') for each in q]", {"one", "three"}),
+        ("frame.query(TEXT)", {"two"}),
+        ("frame.query(f'{q} == @LEVEL')", {"one"}),
+        ("frame.ask('@LEVEL')", set()),
+        ("frame.query('level == 1')", set()),
+    ],
+)
+def test_what_a_query_of_a_table_names_counts(asked: str, counting: set[str]) -> None:
+    """Where its text stands in the code, or under a name; what is local there is another one."""
+    source = f"{FRAME}def ask(q): return {asked}"
+    whole = parts_of(source)
+    there = ("one", "two", "three")
+    assert {text for text in there if parts_of(source.replace(f'"{text}"', '"x"')) != whole} == counting
+    assert not any("not defined" in part for part in whole)
+
+
+@pytest.mark.parametrize(
+    ("asked", "counting"),
+    [
+        ("TEMPLATE.format(**globals(), q=q)", {"one", "two", "gone"}),
+        ("fill(**globals())", {"one", "two", "gone"}),
+        ("'{ONE}'.format(**globals())", {"one", "two", "gone"}),
+        ("fill(globals())", {"one", "two", "gone", "new"}),
+        ("[v for k, v in globals().items()]", {"one", "two", "gone", "new"}),
+        ("fill({**globals()})", {"one", "two", "gone", "new"}),
+        ("TEMPLATE.format(**globals()) + str([*globals().values()])", {"one", "two", "gone", "new"}),
+    ],
+)
+def test_a_name_that_comes_is_no_change_where_templates_are_filled_from_globals(asked: str, counting: set[str]) -> None:
+    """As cells of a notebook define more and more; what is there counts, and whoever goes through all sees new ones."""
+    head = "TEMPLATE, ONE, TWO, GONE = '{ONE}', 'one', 'two', 'gone'\ndef fill(**given): return given\n"
+    source = f"{head}def ask(q): return {asked}"
+    whole = parts_of(source)
+    edited = {text: source.replace(f"'{text}'", "'x'") for text in ("one", "two", "gone")}
+    edited["new"] = f"{source}\nlater, _, _i1 = 'new', 'new', 'new'"
+    assert {text for text, each in edited.items() if changes(whole, parts_of(each))} == counting
+    assert changes(parts_of(edited["new"]), whole) == () or "new" in counting
+
+
+def test_what_an_installer_has_listed_is_an_installed_package(tmp_path: Path) -> None:
+    """Wherever it was put, as by ``pip install --target``; what its developers work at is theirs."""
+    for file in ("one/__init__.py", "one/inner/a.py", "one/mine.py", "two.py", "mine.py", "src/three/a.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    for name, text in {
+        "one-1.0.dist-info/RECORD": 'one/__init__.py,sha256=x,1\r\n"one/inner/a.py",,\r\n../bin/one,,\r\n',
+        "two-1.0.dist-info/RECORD": "two.py\n\ntwo-1.0.dist-info/RECORD,,\n",
+        "four-1.0.dist-info/RECORD": 'four.py,"\0\n',
+        "src/three-1.0.dist-info/RECORD": "__editable___three_finder.py,,\nthree-1.0.dist-info/METADATA,,\n",
+        "src/three.egg-info/SOURCES.txt": "three/a.py\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    (tmp_path / "five-1.0.dist-info").mkdir()
+    (tmp_path / "five-1.0.dist-info" / "RECORD").write_bytes(b"\xff\xfe")
+    installed = {"one/__init__.py", "one/inner/a.py", "one", "two.py", "four.py"}
+    others = {"one/mine.py", "mine.py", "src/three/a.py", "src/three", "nowhere/a.py", "\0/a.py"}
+    assert {each for each in installed | others if is_library_file(str(tmp_path / each))} == installed
 
 
 def test_whose_a_module_is_is_said_by_its_file() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from doteval.evals import Record, Store
+from doteval import Result, foreach
+from doteval.evals import Record, Store, StoreError, delete, run
 from doteval.evals._results.reading import Moved, Stored
 from doteval.evals._running.outcome import StoredRecords
 
@@ -80,3 +82,54 @@ async def test_what_is_gone_is_not_there(store: Store) -> None:
             store.finish(stored, ROWS - 100, [str(number) for number in range(600, 700)])
             await store.flush()
     assert seen == Counter([*map(str, range(600)), *map(str, range(700, ROWS))])
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_records_of_an_outcome_are_a_sequence(is_stored: bool, tmp_path: Path) -> None:
+    """Wherever they are kept, each is at its place, and so are slices."""
+
+    @foreach("q", [f"q{number}" for number in range(6)], epochs=2)
+    def ask(q: str) -> Result:
+        return Result(q)
+
+    outcome = await run(ask, store=tmp_path / "r.db" if is_stored else None)
+    records, found = outcome.records, [(record.number, record.sample) for record in outcome.records]
+    assert found == [(number, sample) for number in range(6) for sample in (1, 2)]
+    assert isinstance(records, Sequence)
+    assert len(records) == len(found)
+    assert records
+    ends = [None, 0, 1, 5, 12, 40, -1, -12, -40]
+    steps = [None, 1, 2, 7, -1, -5]
+    for one, other, step in product(ends, ends, steps):
+        part = slice(one, other, step)
+        assert [(record.number, record.sample) for record in records[part]] == found[part], part
+    for place in range(-12, 12):
+        assert (records[place].number, records[place].sample) == found[place]
+    for place in (12, -13):
+        with pytest.raises(IndexError):
+            records[place]
+    assert [record.sample for record in reversed(records)] == [2, 1] * 6
+    assert records.index(records[3]) == 3
+
+
+async def test_an_outcome_of_no_rows_is_empty(tmp_path: Path) -> None:
+    @foreach("q", [])
+    def ask(q: str) -> Result:
+        return Result(q)
+
+    outcome = await run(ask, store=tmp_path / "r.db", max_errors=None)
+    assert not outcome.records
+    assert not outcome.records[:]
+
+
+async def test_records_of_an_outcome_that_are_gone_are_told_of(tmp_path: Path) -> None:
+    @foreach("q", ["a", "b"])
+    def ask(q: str) -> Result:
+        return Result(q)
+
+    outcome = await run(ask, store=tmp_path / "r.db")
+    delete("default", store=tmp_path / "r.db")
+    assert len(outcome.records) == 2
+    for read in (lambda: outcome.records[1], lambda: outcome.records[:1], lambda: [*outcome.records]):
+        with pytest.raises(StoreError, match="has 0 of the 2 rows"):
+            read()

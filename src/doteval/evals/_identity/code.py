@@ -24,6 +24,7 @@ _NO_MATTER = {"CACHE", "EXTENDED_ARG", "MAKE_CELL", "NOP", "NOT_TAKEN", "PRECALL
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
 _CELLS = ("LOAD_CLASSDEREF", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
 _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
+_COMPREHENSIONS = frozenset({"<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>"})
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
 _JUMPS_ONLY = frozenset({"JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_FORWARD"})
 _DIRECTION = re.compile("_(?:FORWARD|BACKWARD)(?=_IF|$)")
@@ -39,6 +40,12 @@ _READ_DOCS = frozenset(
     }
 )
 """By what code reads what functions and classes say of themselves."""
+_QUERIES = frozenset({"eval", "query"})
+"""By what tables are asked with a text, in which a variable of Python has this before its name."""
+_IN_QUERY = re.compile(r"@\s*([^\W\d]\w*)")
+_WHOLE = ("globals", "", "")
+AS_KEYWORDS = "**globals"
+"""What is asked for names, where all globals are given to a call, which takes some."""
 MAKES_CLASSES = "__build_class__"
 _OPTIMISED, _HAS_DOCSTRING = 0x1, 0x4000000
 
@@ -70,6 +77,7 @@ class Code:
         given_changing: The methods that change containers which it reads of its parameters, but for the first one.
         given: What it writes, or changes, of what its parameters hold.
         imports: The modules that it imports, and what from them; with the level of a relative import.
+        queries: Whether it asks tables with texts, which may name variables.
     """
 
     does: str
@@ -90,6 +98,7 @@ class Code:
     given_changing: frozenset[tuple[str, str]]
     given: frozenset[tuple[str, Steps]]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    queries: bool
 
 
 class Doing(NamedTuple):
@@ -193,6 +202,8 @@ def read(code: CodeType) -> Code:
         elif name == "LOAD_BUILD_CLASS":
             uses.others.add(MAKES_CLASSES)
     imports += [(0, name, ()) for name in uses.imports]
+    if _WHOLE in uses.unknown and _are_keywords(instructions):
+        uses.unknown = (uses.unknown - {_WHOLE}) | {(AS_KEYWORDS, "", "")}
     writes |= uses.global_writes
     for inner, _, _ in inside:
         reads |= dict.fromkeys(inner.reads)
@@ -201,6 +212,11 @@ def read(code: CodeType) -> Code:
         uses.told |= inner.told
         uses.unknown |= inner.unknown
         writes |= inner.writes
+    asked = {*uses.others, *(each for name, path in reads for each in (name, *path))}
+    asked |= {attribute for *_, attribute in uses.made} | {attribute for _, attribute in uses.reads}
+    if not _QUERIES.isdisjoint(asked):
+        named = {name for text in texts_in(code.co_consts) for name in named_in_query(text)}
+        reads |= dict.fromkeys((name, ()) for name in sorted(named - {*code.co_varnames, *code.co_cellvars}))
     if ("globals", ()) in reads:
         texts = {text for text in texts_in(code.co_consts) if text.isidentifier()}
         reads |= dict.fromkeys((text, ()) for text in sorted(texts))
@@ -224,6 +240,7 @@ def read(code: CodeType) -> Code:
         frozenset(writes - cells),
         *_used(code, uses, first, [inner for inner, _, _ in inside]),
         tuple(imports),
+        not _QUERIES.isdisjoint(asked) or any(inner.queries for inner, _, _ in inside),
     )
 
 
@@ -324,6 +341,26 @@ def texts_in(constants: Iterable[object]) -> Iterator[str]:
             yield from texts_in(cast("tuple[object, ...]", each))
         elif isinstance(each, CodeType):
             yield from texts_in(each.co_consts)
+
+
+def names_read_at_once(code: CodeType) -> set[str]:
+    """The globals that a function reads, and that no function reads which it makes, but for comprehensions."""
+    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
+    own = {each.argval for each in dis.get_instructions(code) if each.opname in _GLOBALS}
+    later = {name for each in inner if each.co_name not in _COMPREHENSIONS for name, _ in read(each).reads}
+    return own.union(*(names_read_at_once(each) for each in inner if each.co_name in _COMPREHENSIONS)) - later
+
+
+def named_in_query(text: str) -> list[str]:
+    """The variables that a query of a table names in its text."""
+    return _IN_QUERY.findall(text) if "@" in text else []
+
+
+def _are_keywords(instructions: list[dis.Instruction]) -> bool:
+    """Whether ``globals()`` is given to calls by its names only, as to ``format``: ``**globals()``."""
+    places = [place for place, each in enumerate(instructions) if each.argval == "globals" and each.opname in _GLOBALS]
+    after = [[each.opname for each in instructions[place + 1 :]] for place in places]
+    return all([name for name in names[:3] if name != "PUSH_NULL"][:2] == ["CALL", "DICT_MERGE"] for names in after)
 
 
 def _names_of_imported(instructions: list[dis.Instruction], place: int) -> Iterator[tuple[str, str]]:

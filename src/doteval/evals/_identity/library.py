@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import inspect
 import os
 import sys
 import sysconfig
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +25,8 @@ _MAKERS = frozenset({"builtins", "types"})
 """Modules that say of classes which they make for others that these are their own."""
 _BUILT_IN = frozenset({"built-in", "frozen"})
 _IN_THE_INTERPRETER = frozenset(sys.builtin_module_names)
+_LISTS_OF_FILES = "*.dist-info/RECORD"
+"""What lists the files of a package beside which it lies, each in the first column."""
 _HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
 
 
@@ -41,7 +45,24 @@ def is_library_file(file: str) -> bool:
         return True
     if file.startswith("<"):
         return False
-    return any(file.startswith(place) for place in _directories()) or "site-packages" in Path(file).parts
+    if any(file.startswith(place) for place in _directories()) or "site-packages" in Path(file).parts:
+        return True
+    return any(file in _installed_in(str(place)) for place in Path(file).parents)
+
+
+@functools.cache
+def _installed_in(directory: str) -> frozenset[str]:
+    """The modules and packages that an installer has put into a directory, as ``pip install --target`` does.
+
+    What lies beside the metadata of a package that its developers work at, as in an editable install, is not listed.
+    """
+    found: set[str] = set()
+    with suppress(OSError, ValueError):
+        for listed in Path(directory).glob(_LISTS_OF_FILES):
+            with suppress(OSError, ValueError, csv.Error), listed.open(encoding="utf-8", newline="") as lines:
+                files = [Path(os.path.normpath(Path(directory, line[0]))) for line in csv.reader(lines) if line]
+                found.update(str(each) for file in files for each in (file, file.parent))
+    return frozenset(found - {directory})
 
 
 def is_library(module: ModuleType) -> bool:

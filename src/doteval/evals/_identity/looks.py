@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
@@ -72,6 +73,7 @@ MAY_BE_SHOWN = frozenset({"base_url", "provider", "spec", "temperature", "seed",
 SHOWN = 200
 """How many characters of a setting are shown at most."""
 _LOOKED_AT = 100
+_NOBODYS = "_an_attribute_that_nobody_has"
 LARGEST_SHOWN = 10**18
 
 
@@ -156,13 +158,31 @@ def shown_as(name: str, value: object) -> str | None:
 
 
 def attribute_of(value: object, name: str) -> Any:
-    """An attribute, where there is one; asking may raise whatever it likes, also what skips a test."""
+    """An attribute, where there is one; asking may raise whatever it likes, also what skips a test.
+
+    Of an object that has whatever it is asked for, as a deferred expression does, only what is really there.
+    """
     try:
+        if _makes_attributes(cast("Hashable", type(value))):
+            plain: Any = type if isinstance(value, type) else object
+            try:
+                return plain.__getattribute__(value, name)
+            except AttributeError:
+                if _has(value, _NOBODYS):
+                    return None
         return getattr(value, name, None)
     except KeyboardInterrupt:
         raise
     except BaseException:
         return None
+
+
+@functools.lru_cache(maxsize=512)
+def _makes_attributes(kind: Any) -> bool:
+    """Whether objects of a class have attributes that are made when they are asked for."""
+    ways = ("__getattr__", "__getattribute__")
+    bases = cast("tuple[type[Any], ...]", kind.__mro__)
+    return any(isinstance(vars(each).get(name), FunctionType) for each in bases for name in ways)
 
 
 def telling_of(value: object) -> dict[str, Any]:
@@ -253,7 +273,7 @@ def maker_of(function: FunctionType) -> str:
 
 
 def qualified(value: Any) -> str:
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
+    return f"{attribute_of(value, '__module__') or ''}.{attribute_of(value, '__qualname__') or type(value).__name__}"
 
 
 def digest_of_bytes(data: bytes) -> str:

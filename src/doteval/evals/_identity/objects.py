@@ -65,7 +65,7 @@ class Objects(ABC):
             return "error", self._of(value.args, above), *self._own(value, kind, above)
         if not is_library_class(kind):
             return self._object(value, attributes_of(value), above)
-        if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
+        if any(attribute_of(value, name) is not None for name in ("__next__", "__anext__", "cr_code")):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
             return "state", type_name(kind), *(read(code).does for code in own)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._kinds import Kinds
 from .._tabular import columns_of
-from .._written import IN_ORDER, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
+from .._written import IN_ORDER, NOTHING, OF_GLOBALS, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
 from .library import is_library_class
 from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data, type_name
@@ -166,8 +166,9 @@ class Parts(Values):
         return self._sorted((shown(each.path), self._held(each.name, each.value, ())) for each in held)
 
     def _free(self, name: str, owner: object = None) -> str:
-        if self._label.startswith(OF_ROWS) and not name.startswith(OF_ROWS):
-            name = f"{OF_ROWS}{name}"
+        for origin in (OF_ROWS, OF_GLOBALS):
+            if self._label.startswith(origin) and not name.startswith(origin):
+                name = f"{origin}{name}"
         return self._all_names.new(name, owner)
 
     def _named(self, key: tuple[object, ...], owner: object, name: str, describe: Callable[[], object]) -> str:

@@ -7,9 +7,11 @@ import io
 import sys
 import types
 import weakref
+from contextvars import ContextVar
 from typing import Any, cast
 
 from anyio import from_thread
+from anyio.lowlevel import EventLoopToken
 
 from .library import is_library_class
 from .looks import attribute_of, attributes_of, class_of, digest_of_bytes, type_name
@@ -17,6 +19,8 @@ from .members import field_of_pydantic
 
 _VERSION = slice(92, 100)
 """Where in a database of SQLite stands which version of it has written it."""
+LOOP: ContextVar[EventLoopToken | None] = ContextVar("LOOP", default=None)
+"""The event loop for which a thread looks at something, where that is none of anyio's."""
 _MOCKS_OWN = ("_mock", "_spec", "_is_coroutine", "method_calls", "__")
 
 
@@ -72,7 +76,7 @@ def _content_of(connection: Any) -> object:
     try:
         found = _content_here(connection)
     except sys.modules["sqlite3"].ProgrammingError:  # of another thread: most often that of the event loop
-        found = from_thread.run_sync(_content_here, connection)
+        found = from_thread.run_sync(_content_here, connection, token=LOOP.get())
     return [(name, _digest_of_pages(pages)) for name, pages in found]
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 from types import FunctionType
 from typing import Any
 
-from .code import Code
+from .code import AS_KEYWORDS, Code
 from .found import PLAIN, functions_of, imported_by, is_callable, variable_of
 from .library import is_library_class
 from .looks import attribute_of, class_of, is_class, is_module, type_name
@@ -24,6 +24,12 @@ _ELSEWHERE = frozenset({"__import__", "import_module", MODULES})
 _MEMBERS = frozenset({"getmembers", "getmembers_static"})
 """By what code looks at all that a module holds."""
 _SOURCES = frozenset({"getsource", "getsourcelines"})
+_BINDS = frozenset(
+    {
+        *("__dict__", "__setattr__", "delattr", "eval", "exec", "globals", "patch", "reload", "run_module", "run_path"),
+        *("setattr", "setitem", "vars"),
+    }
+)
 _ORDER = frozenset({"__dict__", "vars"})
 _SUBCLASSES = "__subclasses__"
 _ALL = ("", "")
@@ -39,6 +45,8 @@ class Told:
         """Whether it reads what functions and classes say of themselves, whichever they are."""
         self.reads_order = False
         """Whether it reads in which order members stand in a class."""
+        self.binds_anything = False
+        """Whether it may bind variables whose names do not stand in it as such."""
         self._reads_source = False
         self._reads_subclasses = False
         self._names: set[str] = set()
@@ -49,6 +57,8 @@ class Told:
         self._of_scopes: dict[int, set[tuple[str, str]]] = {}
         """The same of single ones."""
         self._scopes: dict[int, Mapping[str, Any]] = {}
+        self._given: set[int] = set()
+        """Those that are given to calls, each name by itself."""
 
     def note(self, function: FunctionType, code: Code, *, is_method: bool) -> None:
         """A function can be run.
@@ -65,6 +75,7 @@ class Told:
         self._names.update(code.own_attributes)
         asked = {*code.attributes, *code.own_attributes, *of_made}
         asked.update(each for name, path in code.reads for each in (name, *path))
+        self.binds_anything |= not _BINDS.isdisjoint(asked)
         self._reads_source |= not _SOURCES.isdisjoint(asked)
         self._reads_subclasses |= _SUBCLASSES in asked
         self.reads_order |= not _ORDER.isdisjoint(asked)
@@ -72,6 +83,8 @@ class Told:
         self._put_together |= {_ALL} if not _MEMBERS.isdisjoint(asked) else set()
         for scope, *ends in scopes_of(function, code):
             self.hand_over(scope, *ends)
+        if any(called == AS_KEYWORDS for called, *_ in code.unknown):
+            self._given.add(id(function.__globals__))
 
     def read(self, names: Collection[str]) -> None:
         """Attributes are read of what may be a module."""
@@ -102,6 +115,14 @@ class Told:
         ends = self._put_together | self._of_scopes.get(id(scope), set())
         texts = [name for name in [*scope] if class_of(name) is str]
         return sorted(name for name in texts if name in self._names or _is_among(name, ends))
+
+    def given_of(self, scope: Mapping[str, Any]) -> list[str]:
+        """What may be read of a module besides, as all of it is given to a call; but nothing that we have made."""
+        if id(scope) not in self._given:
+            return []
+        held = [(name, class_of(value)) for name, value in [*scope.items()] if class_of(name) is str]
+        there = {name for name, kind in held if name[:1] != "_" and not kind.__module__.startswith("doteval.")}
+        return sorted(there.difference(self.read_of(scope)))
 
     def subclasses_of(self, kind: type[Any]) -> list[type[Any]]:
         """The classes of the user's that are made of another one of theirs, where code asks for such."""
@@ -149,7 +170,8 @@ def _is_among(name: str, ends: Iterable[tuple[str, str]]) -> bool:
 def scopes_of(function: FunctionType, code: Code) -> Iterator[Any]:
     """The module that a function is in, where it asks for that; with how the names begin, and end, that it asks for."""
     ends = [(begin, end) for called, begin, end in code.unknown if called == _OF_ITSELF]
-    if ends or any(module == ITSELF for _, module, _ in code.imports):
+    is_given = any(called == AS_KEYWORDS for called, *_ in code.unknown)
+    if ends or is_given or any(module == ITSELF for _, module, _ in code.imports):
         yield function.__globals__, *sorted(ends)
 
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-from .._written import OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
+from .._written import BOUND_ANEW, OF_GLOBALS, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
 from .beginnings import beginning_of, beginning_of_class
-from .code import Code, Doing, does_within, read
+from .code import Code, Doing, does_within, named_in_query, names_read_at_once, read
 from .credentials import is_credential
 from .decorated import NOT_GIVEN
 from .found import PLAIN, behind_modules, imported_by
@@ -47,6 +47,8 @@ from .reach import Reach
 from .rows import found_in_rows
 from .told import callable_in, handed_over, scopes_of, tells_of, unknown_to
 
+Bound: TypeAlias = dict[tuple[int, str], object]
+"""What variables were bound to, by the ``id`` of what holds them and their names."""
 _SHORT = 6
 """How much of a fingerprint tells functions of the same name from each other."""
 
@@ -57,13 +59,17 @@ class Walk(Parts):
     Args:
         follows_classes: Whether the code of a value's class counts.
         project: The directory of the user's project, where there is one.
+        bound: What variables were bound to when it was looked first, by their scopes and names.
     """
 
-    def __init__(self, *, follows_classes: bool = True, project: str | None = None) -> None:
+    def __init__(self, *, follows_classes: bool = True, project: str | None = None, bound: Bound | None = None) -> None:
         super().__init__(project, follows_classes=follows_classes)
+        self._bound: Bound = {} if bound is None else bound
+        self._bound_anew: set[str] = set()
         self._reach = Reach(self.state)
         self._roots: list[tuple[str, Callable[[], object]]] = []
         self._of_rows: list[Callable[[], object]] = []
+        self._maker_of_rows: FunctionType | None = None
         self._variables: dict[str, Callable[[], str | None]] = {}
         """How variables and classes begin, by their parts."""
         self._begins: dict[str, Callable[[], str | None]] = {}
@@ -83,6 +89,8 @@ class Walk(Parts):
                 self._left.append(root)
                 self._finish()
             self._roots.clear()
+            if self._maker_of_rows is not None:
+                self._look_at_maker_of_rows(self._maker_of_rows)
             self._label = OF_ROWS
             for look in self._of_rows:
                 look()
@@ -93,6 +101,13 @@ class Walk(Parts):
             for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
                 self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
             self._plain.clear()
+            for name in self._bound_anew if not self._reach.told.binds_anything else ():
+                if name in self._described:
+                    described = self._described[name]
+                    self._described[name] = described._replace(before=f"{BOUND_ANEW}{described.before}")
+                elif name in self._parts:
+                    self._parts[name] = f"{BOUND_ANEW}{self._parts[name]}"
+            self._bound_anew.clear()
         return self._all_names.settled(self._parts, self._described)
 
     def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
@@ -146,6 +161,28 @@ class Walk(Parts):
             self._names[key] = self._free(name)
             self._alive.append(function)
             self._roots.append((self._names[key], lambda: self._function(function)))
+
+    def add_function_of_rows(self, name: str, function: object) -> None:
+        """Look at the function that makes the rows: lists that it only makes rows of count as these."""
+        if not is_function(function) or is_library_file(function.__code__.co_filename):
+            self.add(name, function)
+            return
+        self._reach.add_function(function)
+        self._names[id(function),] = self._free(name)
+        self._alive.append(function)
+        self._maker_of_rows = function
+
+    def _look_at_maker_of_rows(self, function: FunctionType) -> None:
+        known = {*self._names.values()}
+        self._left.append((self._names[id(function),], lambda: self._function(function)))
+        self._finish()
+        code = read(function.__code__)
+        if code.writes or code.changes or code.stored or code.given:
+            return  # what it is told may get elsewhere
+        for name in names_read_at_once(function.__code__):
+            label = self._names.get((name, id(function.__globals__)), "")
+            if self._plain.get(label) and label not in known:  # it holds others, and nothing else reads it
+                del self._parts[label], self._plain[label]
 
     def add_rows(self, dataset: object) -> None:
         """Look at the classes of what rows are, and hold, and at what functions in them read, and say of themselves.
@@ -243,6 +280,9 @@ class Walk(Parts):
             found = self._reference(name, value, path, owner)
             if found is not None:
                 yield found
+            for named in named_in_query(value) if code.queries and isinstance(value, str) else ():
+                if named in function.__globals__:
+                    yield self._reference(named, function.__globals__[named], (), function.__globals__)
         self._handed.update((name, *path)[-1] for name, path in code.handed)
         for each in handed_over(function, code, self.state):
             yield from self._told_by(each)
@@ -275,6 +315,9 @@ class Walk(Parts):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
         self._begins_in(held, owner, name)
+        is_read = class_of(owner) is dict and not held.startswith(OF_GLOBALS)
+        if is_read and self._bound.setdefault((id(owner), name), value) is not value:
+            self._bound_anew.add(held)
         return (held, *in_order([*map(self._class_told, callable_in(value))])) if class_of(value) in PLAIN else held
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
@@ -304,6 +347,10 @@ class Walk(Parts):
             yield self._reference(name, scope.get(name), (), scope)
             if self._reach.told.is_told(name):
                 yield from self._told_by(scope.get(name))
+        before, self._label = self._label, OF_GLOBALS
+        for name in self._reach.told.given_of(scope):
+            self._reference(name, scope.get(name), (), scope)
+        self._label = before
 
     def _told_by(self, value: object) -> Iterator[object]:
         """What a value says of itself to whoever is given it."""

@@ -6,7 +6,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IN_ORDER, IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
+from .._written import (
+    BOUND_ANEW,
+    IN_ORDER,
+    IS_WRITTEN,
+    NOTHING,
+    OF_GLOBALS,
+    OF_ROWS,
+    PLAIN_DATA,
+    SEEMS_WRITTEN,
+    UNDEFINED,
+    UNSEEN,
+    WAS_READ,
+)
 from .declared import (
     is_declared,
     is_mixed,
@@ -47,13 +59,17 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
         before: As it was when the run began.
         after: As it is at its end.
     """
-    found = {name: _once_written(before.get(name, ""), after.get(name, "")) for name in {**before, **after}}
     edited = {name: part_of_mixed(f"{name} has changed") for name in edited_meanwhile(before, after)}
+    after = {name: part.removeprefix(BOUND_ANEW) for name, part in after.items()}
+    found = {name: _once_written(before.get(name, ""), after.get(name, "")) for name in {**before, **after}}
     return {name: part for name, part in {**found, **edited}.items() if part}
 
 
 def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
-    """The functions and classes that do something else at the end of a run than when it began, as after a reload.
+    """What others have changed while rows were run, as far as that is known.
+
+    Functions and classes do something else than when the run began, as after a reload; to variables something else was
+    bound, by no code of the run.
 
     Args:
         before: As it was when the run began.
@@ -62,9 +78,17 @@ def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
     return tuple(
         name
         for name, part in sorted(after.items())
-        if _does(part) and name in before and (begun := {*map(_does, _either(before[name]))} - {""})
-        if _does(part) not in begun
+        if name in before and (_is_bound_anew(before[name], part) or _does_something_else(before[name], part))
     )
+
+
+def _is_bound_anew(before: str, after: str) -> bool:
+    return after.startswith(BOUND_ANEW) and after.removeprefix(BOUND_ANEW) not in _either(before)
+
+
+def _does_something_else(before: str, after: str) -> bool:
+    begun = {*map(_does, _either(before))} - {""}
+    return bool(_does(after) and begun) and _does(after) not in begun
 
 
 def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
@@ -85,7 +109,7 @@ def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]
 def _does(part: str) -> str:
     """What a function does, of what is known of it; nothing where it is none."""
     is_function = not (
-        _is_shown(part) or is_declared(part) or part.startswith((WAS_READ, UNSEEN)) or _seems_written(part)
+        _is_shown(part) or is_declared(part) or part.startswith((WAS_READ, UNSEEN, BOUND_ANEW)) or _seems_written(part)
     )
     return part.partition(".")[0] if is_function and "." in part else ""
 
@@ -134,7 +158,8 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
         after: The same, at its end.
     """
     edited = {*edited_meanwhile(before, after)}
-    for name, part in after.items():
+    for name, found in after.items():
+        part = found.removeprefix(BOUND_ANEW)
         began = _either(before.get(name, ""))[0]
         if part != began and began and not part.startswith(("=", IN_ORDER)) and name not in edited:
             left = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
@@ -202,7 +227,7 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
         for name in sorted(both, key=says_little)
         if name not in (PYTHON, ASSERTIONS, NO_RANGES, OWN_FILE, COUNTED)
         and not is_same_part(before.get(name), now.get(name))
-        and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
+        and not (name.startswith((OF_ROWS, OF_GLOBALS)) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
     if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):

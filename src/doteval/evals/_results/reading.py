@@ -104,6 +104,7 @@ _NOT_ASIDE = f"AND NOT {IS_ASIDE}"
 _THERE = "FROM rows WHERE evaluation = ? AND sample <= ?"
 _COUNTED = f"{_THERE} {_NOT_ASIDE}"
 """What belongs to an evaluation, with its number and how many samples of each row count."""
+_FROM = "LIMIT -1 OFFSET ?"
 _OF_IT = f"FROM rows WHERE evaluation = evaluations.id AND sample <= epochs {_NOT_ASIDE}"
 EVALUATION = f"""
 SELECT id, experiment, name, model, identity, started, finished, evaluations.rows,
@@ -161,14 +162,15 @@ class Results(ABC):
         with self._connected() as connection:
             return [] if connection is None else noted(connection, evaluation.id)
 
-    def records(self, evaluation: Stored, *, failed: bool = False) -> Iterator[Record]:
+    def records(self, evaluation: Stored, *, failed: bool = False, first: int = 0) -> Iterator[Record]:
         """The rows of an evaluation, in the order of the dataset, each with its samples, read as they are needed.
 
         Args:
             evaluation: Which one.
             failed: Whether only those that raised are wanted.
+            first: How many of these are left out at the beginning.
         """
-        for row in self._pages(FIELDS, evaluation, "AND error IS NOT NULL" if failed else ""):
+        for row in self._pages(FIELDS, evaluation, "AND error IS NOT NULL" if failed else "", first=first):
             yield record_of(row)
 
     def row(self, evaluation: Stored, key: str) -> list[Record]:
@@ -312,7 +314,7 @@ class Results(ABC):
             yield KnownRow(number, key, sample, digest, bool(failed))
 
     def _pages(
-        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED
+        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED, first: int = 0
     ) -> Iterator[tuple[Any, ...]]:
         """Columns of all rows of an evaluation, read as they are needed, in the order that they have at the beginning.
 
@@ -322,8 +324,8 @@ class Results(ABC):
             if connection is None:
                 return
             found = connection.execute(
-                f"SELECT key, sample {among} {where} ORDER BY number, key, sample",
-                (evaluation.id, evaluation.epochs),
+                f"SELECT key, sample {among} {where} ORDER BY number, key, sample {_FROM}",
+                (evaluation.id, evaluation.epochs, first),
             )
             pages = [json.dumps(page) for page in iter(partial(found.fetchmany, _CHUNK), [])]  # a few bytes a row
         for page in pages:
@@ -361,14 +363,14 @@ class Snapshot(Results):
             yield self._connection
 
     def _pages(
-        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED
+        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED, first: int = 0
     ) -> Iterator[tuple[Any, ...]]:
         """The same, row by row: what is read stays as it is, and some rows are huge."""
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    f"SELECT {columns} {among} {where} ORDER BY number, key, sample",
-                    (evaluation.id, evaluation.epochs),
+                    f"SELECT {columns} {among} {where} ORDER BY number, key, sample {_FROM}",
+                    (evaluation.id, evaluation.epochs, first),
                 )
                 # Not "yield from", which would close it after the connection where nobody reads on.
                 for row in rows:  # noqa: UP028

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -13,6 +14,11 @@ from typing import Any, cast
 from .._errors import ConcurrentRunError
 from .claims import process_of
 from .plain import plain
+
+_HERE = (
+    "Here it is a task: await it, or cancel it. One that Ctrl-C has left behind ends when anything is awaited in its "
+    "event loop again, such as asyncio.sleep(1), and at the latest with this process."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +83,6 @@ def check_idle(
     for run, number in connection.execute(select, (experiment, name)).fetchall():
         process = process_of(run, store, number)
         if process is not None:
-            raise ConcurrentRunError(name, f"{problem} by process {process}", advice)
+            is_here = process == os.getpid()
+            which = f"process {process}, which is this one" if is_here else f"process {process}"
+            raise ConcurrentRunError(name, f"{problem} by {which}", f"{advice} {_HERE}" if is_here else advice)

@@ -1,4 +1,4 @@
-"""Calls what may block for ever, such as a dataset, in a thread that can be left behind.
+"""Calls what may block for ever, such as a dataset or a look at anybody's objects, in a thread that can be left behind.
 
 A thread cannot be ended. So it is a daemon, which keeps no program from ending, and whoever waits for it waits in a
 worker thread that is woken when it is cancelled. That is why no worker thread does the call itself: on asyncio the end
@@ -15,6 +15,9 @@ from threading import Condition, Event, Thread
 from typing import Any, Generic, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.lowlevel import current_token
+
+from .._identity.special import LOOP
 
 T = TypeVar("T")
 
@@ -40,6 +43,7 @@ class _Call(Generic[T]):
     def __init__(self, function: Callable[..., T], args: tuple[Any, ...]) -> None:
         self._function = function
         self._args = args
+        self._loop = current_token()
         self._result: list[T] = []
         self._error: BaseException | None = None
         self.done = Event()
@@ -60,6 +64,7 @@ class _Call(Generic[T]):
         return self._result[0]
 
     def _run(self) -> None:
+        LOOP.set(self._loop)
         try:
             self._result.append(self._function(*self._args))
         except BaseException as exc:

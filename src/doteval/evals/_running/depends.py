@@ -15,7 +15,7 @@ from ... import ModelProviders
 from .._identity.code import read, says_where, texts_in
 from .._identity.library import is_library_file, project_of
 from .._identity.looks import class_of, has_more, own_text_of, type_name
-from .._identity.walk import Walk
+from .._identity.walk import Bound, Walk
 from .._results.identity import NO_RANGES, PYTHON, Identity
 from .declared import Contents, Declared
 from .evaluation import Evaluation
@@ -34,6 +34,7 @@ def identity_of(
     functions: Iterable[tuple[str, object]] = (),
     where_read: Iterable[tuple[Collection[str], str, object]] = (),
     declared: Declared | None = None,
+    bound: Bound | None = None,
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -44,9 +45,10 @@ def identity_of(
         functions: What makes what else it is given.
         where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
         declared: What the user says that they depend on, where that is more than the evaluation itself says.
+        bound: What variables were bound to when it was looked first, by their parts: it is filled then.
     """
     with _telling(evaluation):
-        walk = Walk(project=project_of(evaluation.function))
+        walk = Walk(project=project_of(evaluation.function), bound=bound)
         walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
         if not says_where(evaluation.function):
             walk.show(NO_RANGES, "1")
@@ -54,7 +56,7 @@ def identity_of(
         if evaluation.instance is not None:
             walk.add("what it is a method of", evaluation.instance)
         if evaluation.source.function is not None:
-            walk.add_function("the function that makes the dataset", evaluation.source.function)
+            walk.add_function_of_rows("the function that makes the dataset", evaluation.source.function)
         else:
             walk.add_rows(evaluation.source.dataset)
         for name, settings in models.items():
@@ -127,6 +129,7 @@ def identity_of_run(
     model: Any,
     arguments: Mapping[str, object],
     declared: Declared | None = None,
+    bound: Bound | None = None,
 ) -> Identity:
     """The same, of what `run` is given.
 
@@ -136,6 +139,7 @@ def identity_of_run(
         model: The model, what leases it, or its spec.
         arguments: The other arguments.
         declared: What the user says that the results depend on, where that is more than the evaluation itself says.
+        bound: What variables were bound to when it was looked first; see `identity_of`.
     """
     models: dict[str, Mapping[str, Any]] = {}
     defaults = {name: parameter.default for name, parameter in evaluation.arguments.items()}
@@ -150,7 +154,7 @@ def identity_of_run(
             values.append((_MODEL, model))
         else:
             models[_MODEL] = known
-    return identity_of(evaluation, models=models, values=values, declared=declared)
+    return identity_of(evaluation, models=models, values=values, declared=declared, bound=bound)
 
 
 def _with_its_state(value: object) -> object:

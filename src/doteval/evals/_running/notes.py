@@ -78,7 +78,7 @@ class Notes:
         name, began = f"'{self._stored.name}'", self._stored.identity
         if edited := edited_meanwhile(began, found):
             yield (
-                f"While rows of {name} were run, {listed(edited)} has changed: nobody knows of which code their "
+                f"While rows of {name} were run, {listed(edited)} has changed: nobody knows of which their "
                 "results are, so the next run takes them for those of something else."
             )
         if changed := data_changed_meanwhile(began, found):

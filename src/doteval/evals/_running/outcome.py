@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, overload
 
 from ... import CachedReplies
 from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
@@ -27,7 +27,7 @@ class Outcome:
     Args:
         name: The evaluation's name.
         summary: What its rows say together.
-        records: The rows, in the order of the dataset; those in a store are read when they are iterated.
+        records: The rows, in the order of the dataset; those in a store are read when they are asked for.
         answered: Whether all of it was in the store already, so that nothing was run.
         known: How many rows, or samples of rows, were in the store already.
         calls: How often the evaluation was called now.
@@ -40,7 +40,7 @@ class Outcome:
 
     name: str
     summary: Summary
-    records: Iterable[Record] = field(repr=False)
+    records: Sequence[Record] = field(repr=False)
     answered: bool = False
     known: int = 0
     calls: int = 0
@@ -105,26 +105,57 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRecords:
-    """The rows of an evaluation in a store; each iteration reads them anew."""
+class StoredRecords(Sequence[Record]):
+    """The rows of an evaluation in a store; whoever asks for some reads them anew."""
 
     results: Results
     evaluation: Stored
-    count: int
+    total: int
     place: str
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         """The rows, wherever they are kept."""
         return {"records": [*self]}
 
+    def __len__(self) -> int:
+        return self.total
+
+    @overload
+    def __getitem__(self, index: int, /) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice, /) -> list[Record]: ...
+
+    def __getitem__(self, index: int | slice, /) -> Record | list[Record]:
+        places = range(self.total)[index]
+        if isinstance(places, int):
+            return next(self._read(places))
+        if not places:
+            return []
+        first, last = min(places[0], places[-1]), max(places[0], places[-1])
+        found = [*islice(self._read(first), last - first + 1)]
+        return [found[place - first] for place in places]
+
     def __iter__(self) -> Iterator[Record]:
-        found = 0
-        for record in self.results.records(self.evaluation):
+        return self._read(0)
+
+    def __reversed__(self) -> Iterator[Record]:
+        return reversed(self[:])
+
+    def _read(self, first: int) -> Iterator[Record]:
+        """Those from one place on.
+
+        Raises:
+            StoreError: They are not all there any more.
+        """
+        found = first
+        for record in self.results.records(self.evaluation, first=first):
             found += 1
             yield record
-        if found < self.count:
+        if found < self.total:
+            there = len(self.results.ids(self.evaluation))
             raise StoreError(
                 self.place,
-                f"has {found:,} of the {self.count:,} rows of '{self.evaluation.name}' that there were",
+                f"has {there:,} of the {self.total:,} rows of '{self.evaluation.name}' that there were",
                 "It was deleted, or another run has started over since: read records before that.",
             )

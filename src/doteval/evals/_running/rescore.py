@@ -38,6 +38,7 @@ from .circumstances import about_machine
 from .dataset import Row
 from .engine import Engine, Progress
 from .evaluation import Evaluation
+from .interrupts import ended_by_ctrl_c
 from .left_open import told_of_requests_left_open
 from .limits import limit_of
 from .retries import Retries, retries_of
@@ -134,7 +135,7 @@ async def rescore(
         raise TypeError(f"evaluation is what foreach has made, not {evaluation!r}")
     rows = None if evaluation is None else await _rows_of(evaluation)
     patience = retries_of(retries)
-    async with answering(cache_of(cache, opened)) as replies:
+    async with ended_by_ctrl_c(), answering(cache_of(cache, opened)) as replies:
         scoring = _Scoring(
             scorer, add=add, failed=failed, concurrency=concurrency, retries=patience, rows=rows, replies=replies
         )

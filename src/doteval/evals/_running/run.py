@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from anyio import to_thread
-
 from ... import ModelHandle, ModelProviders, ReplyCache
 from .._errors import EvaluationWarning
 from .._results.changed import Changed
@@ -37,6 +35,7 @@ from .circumstances import tags_of
 from .declared import DependsOn
 from .depends import contents_of, files_of, identity_of_run, spec_of
 from .evaluation import Evaluation
+from .interrupts import ended_by_ctrl_c
 from .limits import Concurrency
 from .missing import answered, run_rows
 from .outcome import Outcome
@@ -231,7 +230,7 @@ async def run(
                 value = cast("Any", given).model if isinstance(given, ModelHandle) else given
                 yield LeasedArguments({**values, chosen: value}, {})
 
-    async with AsyncExitStack() as stack:
+    async with ended_by_ctrl_c(), AsyncExitStack() as stack:
         place = None
         spec = "" if chosen is None else spec_of(model)
         name = name or (f"{evaluation.name}[{spec}]" if spec else evaluation.name)
@@ -241,8 +240,8 @@ async def run(
         name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
-            look = partial(identity_of_run, evaluation, chosen, model, values, declared)
-            identity = await to_thread.run_sync(look)
+            look = partial(identity_of_run, evaluation, chosen, model, values, declared, {})
+            identity = await in_own_thread(look)
             contents = contents_of(evaluation, declared, opened.path)
             place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function), contents)
             answer = await in_own_thread(answered, evaluation, place, settings)
