@@ -198,7 +198,7 @@ SCORER = """
 import sys
 
 def score(output):
-    print("begun", flush=True)
+    print("begun", file=sys.__stdout__, flush=True)  # prints of a scorer go to stderr
     sys.stdin.readline()
     return 1
 """
