@@ -12,10 +12,11 @@ import signal
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from anyio.lowlevel import current_token
 
@@ -178,8 +179,10 @@ class HomeLoop:
             return bool
         from asyncio import current_task  # noqa: PLC0415 - only where it runs
 
-        task: Any = current_task(self.native)
-        return lambda: task.cancelling() > 0
+        task: Any = weakref.ref(
+            cast("Any", current_task(self.native))
+        )  # which may be that of a request, with all it has
+        return lambda: (running := task()) is not None and running.cancelling() > 0
 
     @property
     def _is_trios(self) -> bool:

@@ -157,7 +157,7 @@ def test_what_may_be_guessed_takes_long_to_guess(monkeypatch: pytest.MonkeyPatch
     quick: list[object] = []
     slow: list[object] = []
     monkeypatch.setattr("doteval.evals._identity.walk.digest_of", lambda told: quick.append(told) or "quick")
-    monkeypatch.setattr("doteval.evals._identity.parts.guarded_digest_of", lambda told: slow.append(told) or "slow")
+    monkeypatch.setattr("doteval.evals._identity.names.guarded_digest_of", lambda told: slow.append(told) or "slow")
     for value in ({"password": ONE}, pydantic.SecretStr(ONE), Plain(api_key=ONE)):
         Walk().digest(value)
     walk = Walk()

@@ -16,7 +16,7 @@ from tests.seed.samples import practices
 from tests.seed.samples.mypackage import MyModelProvider
 
 import doteval
-from doteval import HandleInactiveError, ModelProvider, ModelProviders, ModelSetupError, PooledProvider
+from doteval import HandleInactiveError, ModelHandle, ModelProvider, ModelProviders, ModelSetupError, PooledProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -168,9 +168,11 @@ async def test_there_is_one_way_to_obtain_a_model() -> None:
             assert warned_of.isdisjoint(dir(getattr(doteval, name)))
 
     class Provider(practices.OnePattern):
-        async def setup(self, model: str) -> str:
+        async def setup(self, model: str) -> Any:
             assert await super().setup(model) is None, "the guide leaves the body open"
-            return f"a handle on {model}"
+            return ModelHandle(resource_id=model, model=f"a model of {model}", manager=self)
+
+        async def teardown(self, resource_id: str) -> None: ...
 
     async with ModelProviders({"one": Provider()}, discover=False) as providers:
-        assert await providers.setup("one:gpt-4") == "a handle on gpt-4"
+        assert (await providers.setup("one:gpt-4")).model == "a model of gpt-4"
