@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from anyio.lowlevel import current_token
 
@@ -179,9 +179,8 @@ class HomeLoop:
             return bool
         from asyncio import current_task  # noqa: PLC0415 - only where it runs
 
-        task: Any = weakref.ref(
-            cast("Any", current_task(self.native))
-        )  # which may be that of a request, with all it has
+        present: Any = current_task(self.native)
+        task = weakref.ref(present)  # it may be that of a request, with all that this has
         return lambda: (running := task()) is not None and running.cancelling() > 0
 
     @property

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
@@ -14,7 +13,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, cast
 
 from ... import ModelRequest
-from .._kinds import Kinds
+from .._kinds import Kinds, known_by_kind
 from .library import is_library_class
 
 _AS_TEXTS: dict[str, Any] = {}
@@ -163,7 +162,7 @@ def attribute_of(value: object, name: str) -> Any:
     Of an object that has whatever it is asked for, as a deferred expression does, only what is really there.
     """
     try:
-        if _makes_attributes(cast("Hashable", type(value))):
+        if _makes_attributes(type(value)):
             plain: Any = type if isinstance(value, type) else object
             try:
                 return plain.__getattribute__(value, name)
@@ -177,7 +176,7 @@ def attribute_of(value: object, name: str) -> Any:
         return None
 
 
-@functools.lru_cache(maxsize=512)
+@known_by_kind
 def _makes_attributes(kind: Any) -> bool:
     """Whether objects of a class have attributes that are made when they are asked for."""
     ways = ("__getattr__", "__getattribute__")

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from ... import Completion, DotevalError, ModelRequest, Usage
+from ..._chains import before
 from .._digests import Fingerprint, digest_of
 from .._result import Result, Score
 from .begun import RequestsOfRow
@@ -318,7 +319,7 @@ def _printed(error: BaseException, trace: TracebackType | None) -> str:
     elif isinstance(error, (TypeError, ValueError)) and printed.stack[-1:] and _is_ours(printed.stack[-1]):
         while printed.stack and (_is_ours(printed.stack[-1]) or printed.stack[-1].filename == "<string>"):
             printed.stack.pop()  # what is refused is what it was called with; a dataclass has an __init__ of no file
-    if not printed.stack and not is_ours and error.__cause__ is None and error.__context__ is None:
+    if not printed.stack and not is_ours and before(error) is None:
         return "".join(printed.format_exception_only())
     return "".join(printed.format(chain=not is_ours))
 
