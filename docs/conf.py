@@ -29,7 +29,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore = [
-    ("py:class", "doteval._model.MessageObject"),  # said in words: what has a role and a content
+    ("py:class", "doteval._messages.MessageObject"),  # said in words: what has a role and a content
     ("py:class", "doteval._replies.file.KeptReplies"),  # said in words: what `doteval cache` prints of a model
 ]
 
