@@ -23,11 +23,9 @@ from .._identity.special import parts_of
 from .._identity.walk import Walk
 from .._results.plain import plain, says_nothing
 from .._results.record import Inputs, key_of_id
-from . import left_rows
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
 from .fresh import Copies
-from .left_rows import objects_in
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
@@ -53,14 +51,12 @@ class Row:
         values: What the columns hold.
         inputs: The same as it is kept, whatever the evaluation does to the values.
         sample: Which sample of the row it is, counted from 1.
-        evaluation: The evaluation's name; nothing where the row is of no dataset.
     """
 
     number: int
     values: Mapping[str, Any]
     inputs: Inputs
     sample: int = 1
-    evaluation: str = ""
 
     def samples(self, count: int) -> Iterable[Row]:
         """So many samples of it."""
@@ -69,13 +65,6 @@ class Row:
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its containers is not there in the next."""
         return fresh(self.values)
-
-
-def note_what_is_left(row: Row) -> None:
-    """Note what an attempt has made of the values of a row, where these are no copies."""
-    if row.evaluation and any(True for _ in objects_in((*row.values.values(),))):
-        now = fingerprint(row.values, _CODE).digest
-        left_rows.note_what_is_left(row.evaluation, row.values, row.inputs.digest, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +137,9 @@ class _Keys:
     """Tells what rows are known by, in the order in which they are read.
 
     The first row of an id is known by that, so an edited one is the same row; those after it are by their values, too.
-
-    Args:
-        evaluation: The evaluation's name.
     """
 
-    def __init__(self, evaluation: str) -> None:
-        self._evaluation = evaluation
+    def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         """The values of the first row of each id."""
@@ -167,7 +152,7 @@ class _Keys:
             values: What its columns hold.
             name: What its column ``id`` holds, or `_NAMELESS`.
         """
-        inputs = Inputs(number, values, left_rows.as_it_began(self._evaluation, values, fingerprint(values, _CODE)))
+        inputs = Inputs(number, values, fingerprint(values, _CODE))
         digest = inputs.digest
         if name is not _NAMELESS and not _is_empty(name):
             inputs.base = inputs.key = key_of_id(name)
@@ -250,7 +235,7 @@ class Source:
             return None
         if not isinstance(rows, Iterable):
             return None
-        keys, values = _Keys(self._evaluation), cast("Any", rows)
+        keys, values = _Keys(), cast("Any", rows)
         return (self._row(number, value, keys) for number, value in enumerate(values))
 
     async def read(self) -> AsyncGenerator[Row]:
@@ -261,7 +246,7 @@ class Source:
                 that cannot be read.
         """
         try:
-            rows, keys = await self._rows(), _Keys(self._evaluation)
+            rows, keys = await self._rows(), _Keys()
             number = 0
             if isinstance(rows, AsyncIterable):
                 async with _closing(rows):  # also where the run ends early
@@ -308,8 +293,7 @@ class Source:
     def _row(self, number: int, value: Any, keys: _Keys) -> Row:
         values = self._values(number, value)
         given = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else values
-        inputs = keys.inputs(number, values, given.get(_NAME, _NAMELESS))
-        return Row(number, values, inputs, evaluation=self._evaluation)
+        return Row(number, values, keys.inputs(number, values, given.get(_NAME, _NAMELESS)))
 
     def _values(self, number: int, value: Any) -> Mapping[str, Any]:
         columns = self._columns

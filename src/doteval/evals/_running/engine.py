@@ -33,7 +33,7 @@ from .._results.usage import UsageSums
 from .abort import Abort
 from .arguments import Arguments, with_roles
 from .attempt import Attempt
-from .dataset import Known, Row, has_name, note_what_is_left
+from .dataset import Known, Row, has_name
 from .limits import Limit
 from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after, with_cause
 from .retries import Retries
@@ -250,7 +250,6 @@ class Engine:
                 result = await (self._in_time(values, attempt) if self._row_timeout else self._call(values))
             record = succeeded(row.inputs, row.sample, result, current_time() - started, attempt.count, spending)
         except BaseException as exc:
-            note_what_is_left(row)
             if self._is_over or ends_the_run(exc, self._ends):
                 raise
             attempt.error, attempt.seconds = exc, current_time() - started
@@ -261,7 +260,6 @@ class Engine:
                 apart_from(exc, self._in_hand)
             self._task_groups.start_apart(attempt)
             return
-        note_what_is_left(row)
         self._progress.answered += spending.answered
         if spending.was_asked:  # what a cache answers says nothing of what a server takes
             self._limit.succeeded()
