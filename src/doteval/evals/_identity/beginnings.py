@@ -115,8 +115,11 @@ def _source_of(scope: _Scope) -> _Source | None:
 def _read(file: str, _written: int, _size: int) -> _Source:
     tree = ast.parse(Path(file).read_bytes())
     made: dict[str, list[_Statement]] = {}
-    for name, statement in _statements(tree.body):
-        made.setdefault(name, []).append(_Statement(_does(statement), _reads(statement)))
+    known: dict[int, _Statement] = {}  # one may write to many names
+    for name, node in _statements(tree.body):
+        if id(node) not in known:
+            known[id(node)] = _Statement(_does(node), _reads(node))
+        made.setdefault(name, []).append(known[id(node)])
     imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     imported = {
         each.asname or each.name: (node.level, node.module or "", each.name) for node in imports for each in node.names
@@ -181,7 +184,10 @@ def _does(statement: ast.stmt) -> str:
 
 def _reads(statement: ast.stmt) -> frozenset[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
-    for node in ast.walk(statement):
+    parts: list[ast.AST] = [statement]
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        parts = [statement.target, statement.value]
+    for node in (each for part in parts for each in ast.walk(part)):
         match node:
             case ast.Attribute(value=ast.Name(id=name), attr=attribute):
                 found.add((name, attribute))

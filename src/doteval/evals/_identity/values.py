@@ -110,7 +110,11 @@ class Values(Callables):
             return "again", type_name(kind)
         if len(above) >= _DEEPEST:
             return self._deeper(value)
-        return self._look(value, kind, (*above, id(value)))
+        ways = self._ways
+        before = ways.looks
+        described = self._look(value, kind, (*above, id(value)))
+        ways.note(value, ways.looks - before)
+        return described
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
         path = self._path

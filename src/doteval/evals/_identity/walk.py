@@ -19,7 +19,7 @@ from enum import Enum
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias, cast
 
-from .._written import BOUND_ANEW, OF_GLOBALS, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
+from .._written import BEGINS, BOUND_ANEW, OF_GLOBALS, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
 from .beginnings import beginning_of, beginning_of_class
 from .code import Code, Doing, does_within, named_in_query, names_read_at_once, read
 from .credentials import is_credential
@@ -120,7 +120,7 @@ class Walk(Parts):
         for label, look in self._begins.items():
             self._label = label
             if self._follows_classes and (found := look()) is not None:
-                self._parts[self._free(f"how {label.removeprefix(OF_ROWS)} begins")] = found
+                self._parts[self._free(f"how {label.removeprefix(OF_ROWS)}{BEGINS}")] = found
         self._begins.clear()
 
     def reads(self, attributes: Collection[str]) -> bool:

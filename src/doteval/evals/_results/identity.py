@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from .._written import (
+    BEGINS,
     BOUND_ANEW,
     IN_ORDER,
     IS_WRITTEN,
@@ -78,7 +79,10 @@ def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
     return tuple(
         name
         for name, part in sorted(after.items())
-        if name in before and (_is_bound_anew(before[name], part) or _does_something_else(before[name], part))
+        if name in before
+        if _is_bound_anew(before[name], part)
+        or _does_something_else(before[name], part)
+        or (name.endswith(BEGINS) and not is_same_part(before[name], part))  # its source text is another one
     )
 
 
