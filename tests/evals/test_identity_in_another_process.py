@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from doteval.evals._identity.names import _first
 from doteval.evals._identity.walk import Walk
 from doteval.evals._results.identity import changes, edited_meanwhile, with_what_was_written
 from doteval.evals._written import IN_ORDER
@@ -263,3 +266,32 @@ def test_what_a_run_writes_changes_no_numbers(modules: dict[str, ModuleType]) ->
     assert edited_meanwhile(before, after) == ()
     kept = with_what_was_written(before, after)
     assert changes(kept, after) == changes(kept, now(at_first())) == ()
+
+
+FACTORY = """
+def mk(data):
+    return lambda q: data[q]
+TOOLS = [mk(Data({"a": 1})), mk(Data({"b": 2}))]
+def ask(q): return [tool(q) for tool in TOOLS]
+"""
+
+
+def test_what_was_looked_at_is_not_kept() -> None:
+    """Neither what a function holds that is made anew each time, as in a cell, nor the function."""
+
+    class Data(dict[str, int]):
+        pass
+
+    def looked_at() -> list[weakref.ref[Any]]:
+        held: dict[str, Any] = {"__name__": "cell", "Data": Data}
+        exec(FACTORY, held)
+        walk = Walk()
+        walk.add_function("its code", held["ask"])
+        assert len([name for name in walk.parts if "(2)" in name]) > 0
+        return [weakref.ref(held["ask"]), *(weakref.ref(tool) for tool in held["TOOLS"])]
+
+    before = len(_first)
+    references = [each for _ in range(3) for each in looked_at()]
+    gc.collect()
+    assert [each() for each in references] == [None] * len(references)
+    assert len(_first) <= before

@@ -72,6 +72,10 @@ class ByKind(MutableMapping[Any, HeldT]):
         """How many there are."""
         return len(self._held)
 
+    def clear(self) -> None:
+        """Nothing is known of any."""
+        self._held.clear()
+
 
 def known_by_kind(found: Callable[[Any], HeldT]) -> Callable[[Any], HeldT]:
     """A function of classes that is called once for each, as long as there are not too many."""
@@ -79,10 +83,13 @@ def known_by_kind(found: Callable[[Any], HeldT]) -> Callable[[Any], HeldT]:
 
     @functools.wraps(found)
     def look(kind: Any) -> HeldT:
-        if kind not in known:
+        try:
+            return known[kind]
+        except KeyError:  # or another thread has just forgotten all
+            held = found(kind)
             if len(known) >= _MOST_KNOWN:
                 known.clear()
-            known[kind] = found(kind)
-        return known[kind]
+            known[kind] = held
+            return held
 
     return look

@@ -8,8 +8,9 @@ refers to one of several that are the same refers to either.
 from __future__ import annotations
 
 import re
+import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,8 +23,9 @@ _OPEN, _NEXT, _CLOSE = "\x01", "\x02", "\x03"
 _IN_NO_ORDER = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 _ENCODED = ("utf-8", "backslashreplace")
 _MOST_ROUNDS = 100
-_first: dict[tuple[int, str, int], tuple[object, object, str]] = {}
-"""What those of one name were when this process first saw them, as the run may change what they hold."""
+_first: dict[int, dict[tuple[str, int], tuple[Callable[[], object], str]]] = {}
+"""What those of one name were when this process first saw them, as the run may change what they hold; by what they are
+parts of, as long as that lives."""
 _MOST_FIRST = 10_000
 
 
@@ -110,8 +112,13 @@ class Names:
         self._taken: Counter[str] = Counter()
         self._as_met: dict[int, str] = {}
         """The numbers in the order in which they were met."""
-        self.root: object = None
+        self._root: object = None
         """What the parts are of."""
+
+    def of(self, root: object) -> None:
+        """They are those of something, and of what is looked at after it."""
+        if self._root is None:
+            self._root = root
 
     def new(self, name: str, owner: object = None) -> str:
         """A name for a part, with its mark.
@@ -179,10 +186,27 @@ class Names:
 
     def _at_first(self, name: _Name, look: str) -> str:
         """What something was when this process first saw it as a part of this."""
-        while len(_first) >= _MOST_FIRST:
-            del _first[next(iter(_first))]
-        key = id(self.root), _MARK.sub("", name.name), id(name.owner)
-        return _first.setdefault(key, (self.root, name.owner, look))[2]
+        root = id(self._root)
+        if root not in _first:
+            try:
+                weakref.finalize(self._root, _first.pop, root, None).atexit = False
+            except TypeError:  # nobody tells when it is gone
+                return look
+        known, key = _first.setdefault(root, {}), (_MARK.sub("", name.name), id(name.owner))
+        owner, first = known.get(key, (lambda: None, look))
+        if owner() is name.owner:
+            return first
+        if len(known) < _MOST_FIRST:
+            known[key] = _reference_to(name.owner), look
+        return look
+
+
+def _reference_to(owner: Any) -> Callable[[], object]:
+    """What tells whether it is still the same, without keeping it where that is possible: it may hold what it is of."""
+    try:
+        return weakref.ref(owner)
+    except TypeError:
+        return lambda: owner
 
 
 def _with(text: str, numbers: Mapping[int, str]) -> str:

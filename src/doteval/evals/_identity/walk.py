@@ -139,7 +139,7 @@ class Walk(Parts):
     def add(self, name: str, value: object) -> None:
         """Look at a value that is known by a name, and at all that it refers to."""
         key = name.rstrip("'").rpartition("'")[2]
-        self._all_names.root = self._all_names.root or value
+        self._all_names.of(value)
         self._reach.add(value)
         self._roots.append((self._free(name), lambda: self._held(key, value, ())))
 
@@ -154,7 +154,7 @@ class Walk(Parts):
         if not is_function(function) or is_library_file(function.__code__.co_filename):
             self.add(name, function)
             return
-        self._all_names.root = self._all_names.root or function
+        self._all_names.of(function)
         self._reach.add_function(function, makes=makes)
         key = (id(function),)
         if key not in self._names:

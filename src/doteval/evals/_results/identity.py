@@ -70,7 +70,7 @@ def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
     """What others have changed while rows were run, as far as that is known.
 
     Functions and classes do something else than when the run began, as after a reload; to variables something else was
-    bound, by no code of the run.
+    bound, by no code of the run; or the source text that says how something begins is another one.
 
     Args:
         before: As it was when the run began.

@@ -148,7 +148,8 @@ def _what_is_lacking(results: Results, evaluation: Stored) -> str:
     allowed = runs[-1].about.get("settings", {}).get("max_errors") if runs else None
     if not isinstance(allowed, int) or evaluation.errors <= allowed:
         return ""
-    return f"{evaluation.errors:,} rows of {evaluation.name} failed, and {allowed:,} may"
+    rows = "row" if evaluation.errors == 1 else "rows"
+    return f"{evaluation.errors:,} {rows} of {evaluation.name} failed, and {allowed:,} may"
 
 
 def _check_is_there(results: Results, experiment: str) -> list[Stored]:

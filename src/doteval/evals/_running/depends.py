@@ -45,7 +45,7 @@ def identity_of(
         functions: What makes what else it is given.
         where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
         declared: What the user says that they depend on, where that is more than the evaluation itself says.
-        bound: What variables were bound to when it was looked first, by their parts: it is filled then.
+        bound: What variables were bound to when it was looked first: it is filled then.
     """
     with _telling(evaluation):
         walk = Walk(project=project_of(evaluation.function), bound=bound)
