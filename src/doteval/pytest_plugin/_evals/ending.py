@@ -15,11 +15,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from anyio import CancelScope, get_cancelled_exc_class
 
+from ..._chains import leaves_of
 from ..._loop import HomeLoop
 
 ENDS = (KeyboardInterrupt, pytest.exit.Exception)
@@ -85,14 +86,7 @@ class Ending:
         """What its test raises for what has come out of the event loop."""
         if self.error is not None:
             return self.error
-        leaves, others = list[BaseException](), [error]
-        while others:  # an event loop that is left with Ctrl-C may tell of it in a group
-            each = others.pop()
-            if isinstance(each, BaseExceptionGroup):
-                others += cast("BaseExceptionGroup[BaseException]", each).exceptions
-            else:
-                leaves.append(each)
-        return next((leaf for leaf in leaves if isinstance(leaf, ENDS)), error)
+        return next((leaf for leaf in leaves_of(error) if isinstance(leaf, ENDS)), error)  # trio's is in a group
 
     def _cancel_rows(self, scope: CancelScope) -> None:
         self._is_cancelled = True
