@@ -104,7 +104,9 @@ _NOT_ASIDE = f"AND NOT {IS_ASIDE}"
 _THERE = "FROM rows WHERE evaluation = ? AND sample <= ?"
 _COUNTED = f"{_THERE} {_NOT_ASIDE}"
 """What belongs to an evaluation, with its number and how many samples of each row count."""
-_FROM = "LIMIT -1 OFFSET ?"
+_PART = "LIMIT ? OFFSET ?"
+"""How many, all where it is negative, and after how many."""
+_ALL_OF_THEM = -1
 _OF_IT = f"FROM rows WHERE evaluation = evaluations.id AND sample <= epochs {_NOT_ASIDE}"
 EVALUATION = f"""
 SELECT id, experiment, name, model, identity, started, finished, evaluations.rows,
@@ -162,15 +164,19 @@ class Results(ABC):
         with self._connected() as connection:
             return [] if connection is None else noted(connection, evaluation.id)
 
-    def records(self, evaluation: Stored, *, failed: bool = False, first: int = 0) -> Iterator[Record]:
+    def records(
+        self, evaluation: Stored, *, failed: bool = False, first: int = 0, most: int = _ALL_OF_THEM
+    ) -> Iterator[Record]:
         """The rows of an evaluation, in the order of the dataset, each with its samples, read as they are needed.
 
         Args:
             evaluation: Which one.
             failed: Whether only those that raised are wanted.
             first: How many of these are left out at the beginning.
+            most: How many of the others are wanted at most; all where it is negative.
         """
-        for row in self._pages(FIELDS, evaluation, "AND error IS NOT NULL" if failed else "", first=first):
+        where = "AND error IS NOT NULL" if failed else ""
+        for row in self._pages(FIELDS, evaluation, where, first=first, most=most):
             yield record_of(row)
 
     def row(self, evaluation: Stored, key: str) -> list[Record]:
@@ -314,7 +320,14 @@ class Results(ABC):
             yield KnownRow(number, key, sample, digest, bool(failed))
 
     def _pages(
-        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED, first: int = 0
+        self,
+        columns: str,
+        evaluation: Stored,
+        where: str = "",
+        *,
+        among: str = _COUNTED,
+        first: int = 0,
+        most: int = _ALL_OF_THEM,
     ) -> Iterator[tuple[Any, ...]]:
         """Columns of all rows of an evaluation, read as they are needed, in the order that they have at the beginning.
 
@@ -324,8 +337,8 @@ class Results(ABC):
             if connection is None:
                 return
             found = connection.execute(
-                f"SELECT key, sample {among} {where} ORDER BY number, key, sample {_FROM}",
-                (evaluation.id, evaluation.epochs, first),
+                f"SELECT key, sample {among} {where} ORDER BY number, key, sample {_PART}",
+                (evaluation.id, evaluation.epochs, most, first),
             )
             pages = [json.dumps(page) for page in iter(partial(found.fetchmany, _CHUNK), [])]  # a few bytes a row
         for page in pages:
@@ -363,14 +376,21 @@ class Snapshot(Results):
             yield self._connection
 
     def _pages(
-        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED, first: int = 0
+        self,
+        columns: str,
+        evaluation: Stored,
+        where: str = "",
+        *,
+        among: str = _COUNTED,
+        first: int = 0,
+        most: int = _ALL_OF_THEM,
     ) -> Iterator[tuple[Any, ...]]:
         """The same, row by row: what is read stays as it is, and some rows are huge."""
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    f"SELECT {columns} {among} {where} ORDER BY number, key, sample {_FROM}",
-                    (evaluation.id, evaluation.epochs, first),
+                    f"SELECT {columns} {among} {where} ORDER BY number, key, sample {_PART}",
+                    (evaluation.id, evaluation.epochs, most, first),
                 )
                 # Not "yield from", which would close it after the connection where nobody reads on.
                 for row in rows:  # noqa: UP028

@@ -129,30 +129,30 @@ class StoredRecords(Sequence[Record]):
     def __getitem__(self, index: int | slice, /) -> Record | list[Record]:
         places = range(self.total)[index]
         if isinstance(places, int):
-            return next(self._read(places))
+            return next(self._read(places, places + 1))
         if not places:
             return []
         first, last = min(places[0], places[-1]), max(places[0], places[-1])
-        found = [*islice(self._read(first), last - first + 1)]
+        found = [*self._read(first, last + 1)]
         return [found[place - first] for place in places]
 
     def __iter__(self) -> Iterator[Record]:
-        return self._read(0)
+        return self._read(0, self.total)
 
     def __reversed__(self) -> Iterator[Record]:
         return reversed(self[:])
 
-    def _read(self, first: int) -> Iterator[Record]:
-        """Those from one place on.
+    def _read(self, first: int, end: int) -> Iterator[Record]:
+        """Those from one place on, up to another one.
 
         Raises:
             StoreError: They are not all there any more.
         """
         found = first
-        for record in self.results.records(self.evaluation, first=first):
+        for record in self.results.records(self.evaluation, first=first, most=end - first):
             found += 1
             yield record
-        if found < self.total:
+        if found < end:
             there = len(self.results.ids(self.evaluation))
             raise StoreError(
                 self.place,
