@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,13 @@ async def test_records_of_an_outcome_are_a_sequence(is_stored: bool, tmp_path: P
         with pytest.raises(IndexError):
             records[place]
     assert [record.sample for record in reversed(records)] == [2, 1] * 6
-    assert records.index(records[3]) == 3
+    for start, stop in product([0, 3, -9, 40], [None, 4, -1, 0]):
+        part = range(12)[start:stop]
+        with nullcontext() if 3 in part else pytest.raises(ValueError, match=r"none of the records|not in list"):
+            assert records.index(records[3], start, *[stop] * (stop is not None)) == 3
+    assert records.count(records[3]) == 1
+    assert records[3] in records
+    assert object() not in records
 
 
 async def test_an_outcome_of_no_rows_is_empty(tmp_path: Path) -> None:

@@ -209,6 +209,7 @@ def test_a_dry_run_deletes_nothing(path: Path, capsys: pytest.CaptureFixture[str
     assert of(path) == before
 
 
+@pytest.mark.parametrize("before", ["", "openai:", "vllm:Qwen/", "one/more:"])
 @pytest.mark.parametrize(
     ("part", "found"),
     [
@@ -224,18 +225,20 @@ def test_a_dry_run_deletes_nothing(path: Path, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_a_part_that_something_is_called_is_no_part_of_another_name(
-    part: str, found: list[str], tmp_path: Path
+    part: str, found: list[str], before: str, tmp_path: Path
 ) -> None:
-    """As with models one of whose names is the beginning of the other's: what is deleted is what was meant."""
+    """As with models one of whose names is the beginning of the other's, wherever they are served: what is deleted is
+    what was meant."""
+    part = part.replace("[", f"[{before}")
     names = {
-        "gpt-4o": ("file.py::eval_it[gpt-4o]", "gpt-4o"),
-        "gpt-4o-mini": ("file.py::eval_it[gpt-4o-mini]", "gpt-4o-mini"),
-        "gpt-4o (first 2)": ("file.py::eval_it[gpt-4o] (first 2)", "gpt-4o"),
-        "gpt-4o-strict": ("file.py::eval_it[gpt-4o-strict]", "gpt-4o"),
+        "gpt-4o": (f"file.py::eval_it[{before}gpt-4o]", f"{before}gpt-4o"),
+        "gpt-4o-mini": (f"file.py::eval_it[{before}gpt-4o-mini]", f"{before}gpt-4o-mini"),
+        "gpt-4o (first 2)": (f"file.py::eval_it[{before}gpt-4o] (first 2)", f"{before}gpt-4o"),
+        "gpt-4o-strict": (f"file.py::eval_it[{before}gpt-4o-strict]", f"{before}gpt-4o"),
         "too": ("file.py::eval_it_too[other]", "other"),
         "other": ("file.py::eval_it[other]", "other"),
     }
-    if part == "eval_it[gpt-4o]":
+    if "[" in part:
         names = {label: (name.removeprefix("file.py::"), model) for label, (name, model) in names.items()}
     path = tmp_path / "results.db"
     with Store(path) as store:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 _WORDS = re.compile(r"::|[\[\] ]")
+_BEFORE_A_MODEL = re.compile(r"[:/]")
+"""What a provider, an address or an owner ends with: ``openai:gpt-4o``, ``vllm:Qwen/Qwen3-0.6B``."""
 
 
 class _Named(Protocol):
@@ -42,9 +44,21 @@ def parted(name: str) -> tuple[str, str | None]:
 
 
 def meant(there: Sequence[NamedT], part: str) -> list[NamedT]:
-    """The evaluations that a part names: by their name, function, model or values; else all with it in their names.
+    """The evaluations that a part names.
 
-    So ``gpt-4o`` is not ``gpt-4o-mini``, where there are both.
+    By their name, function, model or values; else by what these end with, behind a provider or an owner; else all with
+    it in their names.
+    So ``gpt-4o`` is not ``gpt-4o-mini``, where there are both, nor is it where they are ``openai:gpt-4o`` and
+    ``openai:gpt-4o-mini``.
     """
-    called = [each for each in there if part in (each.name, each.model, *_WORDS.split(each.name))]
-    return called or [each for each in there if part in each.name]
+    words = [(each, {each.name, each.model, *_WORDS.split(each.name)}) for each in there]
+    called = [each for each, of_it in words if part in of_it]
+    return (
+        called
+        or [each for each, of_it in words if part in _ends(of_it)]
+        or [each for each in there if part in each.name]
+    )
+
+
+def _ends(words: Iterable[str]) -> set[str]:
+    return {word[found.end() :] for word in words for found in _BEFORE_A_MODEL.finditer(word)}

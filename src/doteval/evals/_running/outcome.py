@@ -142,6 +142,25 @@ class StoredRecords(Sequence[Record]):
     def __reversed__(self) -> Iterator[Record]:
         return reversed(self[:])
 
+    def __contains__(self, value: object) -> bool:
+        return any(value == record for record in self)
+
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        """Where a record is.
+
+        Raises:
+            ValueError: It is none of these.
+        """
+        first, end, _ = slice(start, stop).indices(self.total)
+        for place, record in enumerate(self._read(first, max(first, end)), first):
+            if record == value:
+                return place
+        raise ValueError(f"{value!r} is none of the records")
+
+    def count(self, value: Any) -> int:
+        """How many times a record is there."""
+        return sum(value == record for record in self)
+
     def _read(self, first: int, end: int) -> Iterator[Record]:
         """Those from one place on, up to another one.
 
