@@ -293,6 +293,8 @@ def is_plain_data(described: Any) -> bool:
             return True
         case ("sequence", "list" | "tuple", *items) | ("set", *items):
             return all(map(is_plain_data, items))
+        case ("plain", str()):
+            return True
         case ("mapping", _):
             pairs = cast("tuple[tuple[object, ...], ...]", described[1])
             return all(len(pair) == 2 and all(map(is_plain_data, pair)) for pair in pairs)

@@ -21,7 +21,7 @@ _MARK = re.compile("\x06(\\d+)\x07")
 _END = "\x07"
 _OPEN, _NEXT, _CLOSE = "\x01", "\x02", "\x03"
 _IN_NO_ORDER = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
-_ENCODED = ("utf-8", "backslashreplace")
+ENCODED = ("utf-8", "backslashreplace")
 _MOST_ROUNDS = 100
 _first: dict[int, dict[tuple[str, int], tuple[Callable[[], object], str]]] = {}
 """What those of one name were when this process first saw them, as the run may change what they hold; by what they are
@@ -92,7 +92,7 @@ class Description(NamedTuple):
     def digest(self, numbers: Mapping[int, str]) -> str:
         """A fingerprint, with what the marks stand for."""
         text = _with(self.text, numbers)
-        return f"{self.before}{guarded_digest_of(text) if self.is_guarded else digest_of_bytes(text.encode(*_ENCODED))}"
+        return f"{self.before}{guarded_digest_of(text) if self.is_guarded else _digest(text)}"
 
 
 class _Name(NamedTuple):
@@ -112,6 +112,8 @@ class Names:
         self._taken: Counter[str] = Counter()
         self._as_met: dict[int, str] = {}
         """The numbers in the order in which they were met."""
+        self._inner: dict[int, str] = {}
+        """What is said in a few letters of what parts hold; what it refers to comes before it."""
         self._root: object = None
         """What the parts are of."""
 
@@ -132,6 +134,18 @@ class Names:
         self._all.append(_Name(name, owner))
         return self._all[-1].marked(len(self._all) - 1)
 
+    def inner(self, text: str) -> str:
+        """A mark for what stands in its place in parts, as a fingerprint.
+
+        Args:
+            text: That, with marks.
+        """
+        place = len(self._all)
+        self._as_met[place] = _digest(self.as_met(text))
+        self._inner[place] = text
+        self._all.append(_Name("", None))
+        return self._all[-1].marked(place)
+
     def as_met(self, text: str) -> str:
         """A text with numbers in the order in which the parts were met."""
         return _with(text, self._as_met)
@@ -144,6 +158,7 @@ class Names:
             described: What is said of the others.
         """
         numbers = self._as_met | self._in_order({self._place(name): each for name, each in described.items()}, parts)
+        numbers = self._with_inner(numbers)
         found: dict[str, list[tuple[int, str, str]]] = {}
         for name, part in parts.items():
             digest = described[name].digest(numbers) if name in described else part
@@ -165,9 +180,9 @@ class Names:
             return {}
         looks = dict.fromkeys(alike, "")
         for _ in range(_MOST_ROUNDS):
-            before = len({*looks.values()})
+            before, within = len({*looks.values()}), self._with_inner(looks)
             looks = {
-                place: described[place]._replace(is_guarded=False).digest(looks)
+                place: described[place]._replace(is_guarded=False).digest(within)
                 if place in described
                 else parts.get(each.marked(place), "")
                 for place, each in alike.items()
@@ -183,6 +198,12 @@ class Names:
             of_name.setdefault(alike[place].name, set()).add(key)
         ranks = {(name, key): rank for name, all_ in of_name.items() for rank, key in enumerate(sorted(all_), 1)}
         return {place: _shown(ranks[alike[place].name, key]) for place, key in keys.items()}
+
+    def _with_inner(self, numbers: dict[int, str]) -> dict[int, str]:
+        numbers = {**numbers}
+        for place, text in self._inner.items():
+            numbers[place] = _digest(_with(text, numbers))
+        return numbers
 
     def _at_first(self, name: _Name, look: str) -> str:
         """What something was when this process first saw it as a part of this."""
@@ -214,6 +235,10 @@ def _with(text: str, numbers: Mapping[int, str]) -> str:
     while _OPEN in text:
         text = _IN_NO_ORDER.sub(lambda found: ", ".join(sorted(found[1].split(_NEXT))), text)
     return text
+
+
+def _digest(text: str) -> str:
+    return digest_of_bytes(text.encode(*ENCODED))
 
 
 def _shown(number: int) -> str:

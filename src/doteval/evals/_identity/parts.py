@@ -12,8 +12,8 @@ from .._tabular import columns_of
 from .._written import IN_ORDER, NOTHING, OF_GLOBALS, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
 from .library import is_library_class
-from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data, type_name
-from .names import Description, Names, Reference, has_marks
+from .looks import attributes_of, class_of, digest_of, digest_of_bytes, holds_others, is_plain_data, type_name
+from .names import ENCODED, Description, Names, Reference, has_marks
 from .places import Step, Written, by_place, is_nearer, shown
 from .state import State
 from .values import BY_ITEM, FEW, MADE_HERE, Values
@@ -87,6 +87,10 @@ class Parts(Values):
         text = repr(described)
         return self._all_names.as_met(text) if has_marks(text) else described
 
+    def _shortly(self, described: object) -> str:
+        text = repr(described)
+        return Reference(self._all_names.inner(text)) if has_marks(text) else digest_of_bytes(text.encode(*ENCODED))
+
     def _note_order(self, values: Mapping[Any, Any]) -> None:
         if len(values) < 2 or self._is_aside or self._is_provider or self.state.hides_content(values):
             return
@@ -115,6 +119,7 @@ class Parts(Values):
     def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         if not self._follows_classes:
             return
+        self._ways.lead_elsewhere()
         written = self._aside.setdefault((self._label, place), {})
         known = written.get(id(owner))
         if known is None or is_nearer(self._path, known.path):

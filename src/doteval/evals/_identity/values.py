@@ -37,6 +37,7 @@ from .looks import (
     digest_of,
     digest_of_bytes,
     is_module,
+    is_plain_data,
     own_text_of,
     present_in,
     type_name,
@@ -44,7 +45,7 @@ from .looks import (
 from .names import in_order
 from .places import IN_NO_ORDER, Path, Step
 from .state import State
-from .ways import Ways
+from .ways import FAR, Known, Ways, is_large
 
 ItemT = TypeVar("ItemT")
 
@@ -106,14 +107,39 @@ class Values(Callables):
                 return kind.__name__, repr(around)
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
-        if id(value) in above or self.left_to_see < 0 or self._ways.are_enough_to(value):
+        ways = self._ways
+        if id(value) in above:
+            ways.lead_back(above.index(id(value)))
+            return "again", type_name(kind), len(above) - above.index(id(value))
+        known = ways.known(value, is_provider=self._is_provider)
+        if known is not None:
+            ways.looks += known.held
+            self._is_guarded |= known.is_guarded
+            return known.described
+        if self.left_to_see < 0 or ways.are_enough_to(value):
+            ways.lead_elsewhere()
             return "again", type_name(kind)
         if len(above) >= _DEEPEST:
+            ways.lead_elsewhere()
             return self._deeper(value)
+        before = ways.looks, ways.highest, self._is_guarded
+        ways.highest, self._is_guarded = FAR, False
+        return self._said(value, self._look(value, kind, (*above, id(value))), above, *before)
+
+    def _said(
+        self, value: Any, described: object, above: tuple[int, ...], looks: int, highest: int, is_guarded: bool
+    ) -> object:
+        """What is said of a value: a fingerprint where it is large, within others, and the same wherever it is met."""
         ways = self._ways
-        before = ways.looks
-        described = self._look(value, kind, (*above, id(value)))
-        ways.note(value, ways.looks - before)
+        held = ways.looks - looks
+        leads_out = ways.highest < len(above) or self.left_to_see < 0
+        if leads_out:
+            ways.note(value, held)
+        elif above and is_large(held):
+            described = "plain" if is_plain_data(described) else "held", self._shortly(described)
+            ways.know(Known(value, described, held, self._is_guarded), is_provider=self._is_provider)
+        ways.highest = min(highest, ways.highest) if leads_out else highest
+        self._is_guarded |= is_guarded
         return described
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -133,9 +159,11 @@ class Values(Callables):
             return self._object_of(value, kind, above)
         except RecursionError:
             self._path = path
+            self._ways.lead_elsewhere()
             return "deep", type_name(kind)
         except Exception:  # whoever uses it is told
             self._path = path
+            self._ways.lead_elsewhere()
             return self._unreadable(value, kind, above)
 
     def _unreadable(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -235,6 +263,10 @@ class Values(Callables):
             return self._object(value, {**more, **names}, above)
         return None
 
+    def _shortly(self, described: object) -> str:
+        """A fingerprint of what is said, which stands in what is said of others."""
+        return digest_of(described)
+
     def _deeper(self, value: object) -> object:
         """What a value is that lies too deep to be looked at here."""
         return "again", type_name(class_of(value))
@@ -268,6 +300,7 @@ class Values(Callables):
                 self.left_to_see -= 1
                 self._left_within -= self.level > 1
                 if self._left_within < 0:
+                    self._ways.lead_elsewhere()
                     return
                 yield item
         finally:
