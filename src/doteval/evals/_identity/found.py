@@ -17,12 +17,16 @@ PLAIN = Kinds((list, dict, tuple, set, frozenset))
 """Containers of which there may be many, and large ones."""
 
 
-def holds_no_code(value: Any, depth: int = 5) -> bool:
+def holds_no_code(value: Any, depth: int = 5, seen: set[int] | None = None) -> bool:
     """Whether a container holds nothing but plain values, as most data do."""
+    seen = set() if seen is None else seen  # many may share one
     for item in (*value, *value.values()) if class_of(value) is dict else value:
         kind = class_of(item)
-        if id(kind) not in ATOMS.ids and not (id(kind) in PLAIN.ids and depth and holds_no_code(item, depth - 1)):
+        if id(kind) in ATOMS.ids or id(item) in seen:
+            continue
+        if id(kind) not in PLAIN.ids or not depth or not holds_no_code(item, depth - 1, seen):
             return False
+        seen.add(id(item))
     return True
 
 

@@ -293,7 +293,7 @@ def is_plain_data(described: Any) -> bool:
             return True
         case ("sequence", "list" | "tuple", *items) | ("set", *items):
             return all(map(is_plain_data, items))
-        case ("plain", str()):
+        case ("held", str()):  # which is said elsewhere
             return True
         case ("mapping", _):
             pairs = cast("tuple[tuple[object, ...], ...]", described[1])

@@ -18,11 +18,14 @@ from .credentials import guarded_digest_of
 from .looks import attribute_of, class_of, digest_of_bytes
 
 _MARK = re.compile("\x06(\\d+)\x07")
+_INNER_MARK = re.compile("\x06=(\\d+)\x07")
+_ANY_MARK = re.compile("\x06=?\\d+\x07")
 _END = "\x07"
 _OPEN, _NEXT, _CLOSE = "\x01", "\x02", "\x03"
 _IN_NO_ORDER = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 ENCODED = ("utf-8", "backslashreplace")
 _MOST_ROUNDS = 100
+_LONG = 100
 _first: dict[int, dict[tuple[str, int], tuple[Callable[[], object], str]]] = {}
 """What those of one name were when this process first saw them, as the run may change what they hold; by what they are
 parts of, as long as that lives."""
@@ -64,7 +67,7 @@ def in_order(described: list[Any]) -> list[Any]:
         return [described[place] for place in places]
     groups: dict[str, list[Any]] = {}
     for each in described:
-        groups.setdefault(_MARK.sub("", repr(each)), []).append(each)
+        groups.setdefault(_ANY_MARK.sub("", repr(each)), []).append(each)
     found: list[Any] = []
     for _, alike in sorted(groups.items()):
         found += [Alike(alike)] if len(alike) > 1 and has_marks(repr(alike[0])) else alike
@@ -81,17 +84,28 @@ class Description(NamedTuple):
 
     Args:
         text: That, with marks.
+        held: What is said of what the text, or one of these, refers to by its place here; with marks.
         before: What stands before its fingerprint.
         is_guarded: Whether nobody may find out what it is of.
     """
 
     text: str
+    held: tuple[str, ...]
     before: str
     is_guarded: bool
 
+    @property
+    def refers_to_parts(self) -> bool:
+        """Whether there are marks of parts."""
+        return any(map(_MARK.search, (self.text, *self.held)))
+
     def digest(self, numbers: Mapping[int, str]) -> str:
         """A fingerprint, with what the marks stand for."""
-        text = _with(self.text, numbers)
+        text = _marked(self.text, numbers)
+        if self.held:
+            looks = _told_apart([_marked(each, numbers) for each in self.held])
+            text = f"{_with_looks(text, looks)}{sorted({*looks})}"
+        text = _ordered(text)
         return f"{self.before}{guarded_digest_of(text) if self.is_guarded else _digest(text)}"
 
 
@@ -112,8 +126,6 @@ class Names:
         self._taken: Counter[str] = Counter()
         self._as_met: dict[int, str] = {}
         """The numbers in the order in which they were met."""
-        self._inner: dict[int, str] = {}
-        """What is said in a few letters of what parts hold; what it refers to comes before it."""
         self._root: object = None
         """What the parts are of."""
 
@@ -134,21 +146,9 @@ class Names:
         self._all.append(_Name(name, owner))
         return self._all[-1].marked(len(self._all) - 1)
 
-    def inner(self, text: str) -> str:
-        """A mark for what stands in its place in parts, as a fingerprint.
-
-        Args:
-            text: That, with marks.
-        """
-        place = len(self._all)
-        self._as_met[place] = _digest(self.as_met(text))
-        self._inner[place] = text
-        self._all.append(_Name("", None))
-        return self._all[-1].marked(place)
-
     def as_met(self, text: str) -> str:
         """A text with numbers in the order in which the parts were met."""
-        return _with(text, self._as_met)
+        return _INNER_MARK.sub("", _ordered(_marked(text, self._as_met)))
 
     def settled(self, parts: Mapping[str, str], described: Mapping[str, Description]) -> dict[str, str]:
         """The fingerprints of parts, by their names.
@@ -158,13 +158,12 @@ class Names:
             described: What is said of the others.
         """
         numbers = self._as_met | self._in_order({self._place(name): each for name, each in described.items()}, parts)
-        numbers = self._with_inner(numbers)
         found: dict[str, list[tuple[int, str, str]]] = {}
         for name, part in parts.items():
             digest = described[name].digest(numbers) if name in described else part
             its_own = self._place(name) if name.endswith(_END) else -1
             rank = numbers.pop(its_own, "")
-            found.setdefault(_with(name, numbers), []).append((len(rank), rank, digest))
+            found.setdefault(_marked(name, numbers), []).append((len(rank), rank, digest))
             numbers[its_own] = rank
         alike = ((name, enumerate(sorted(all_), 1)) for name, all_ in found.items())
         return {f"{name}{_shown(place)}": digest for name, all_ in alike for place, (*_, digest) in all_}
@@ -180,9 +179,9 @@ class Names:
             return {}
         looks = dict.fromkeys(alike, "")
         for _ in range(_MOST_ROUNDS):
-            before, within = len({*looks.values()}), self._with_inner(looks)
+            before = len({*looks.values()})
             looks = {
-                place: described[place]._replace(is_guarded=False).digest(within)
+                place: described[place]._replace(is_guarded=False).digest(looks)
                 if place in described
                 else parts.get(each.marked(place), "")
                 for place, each in alike.items()
@@ -198,12 +197,6 @@ class Names:
             of_name.setdefault(alike[place].name, set()).add(key)
         ranks = {(name, key): rank for name, all_ in of_name.items() for rank, key in enumerate(sorted(all_), 1)}
         return {place: _shown(ranks[alike[place].name, key]) for place, key in keys.items()}
-
-    def _with_inner(self, numbers: dict[int, str]) -> dict[int, str]:
-        numbers = {**numbers}
-        for place, text in self._inner.items():
-            numbers[place] = _digest(_with(text, numbers))
-        return numbers
 
     def _at_first(self, name: _Name, look: str) -> str:
         """What something was when this process first saw it as a part of this."""
@@ -230,8 +223,48 @@ def _reference_to(owner: Any) -> Callable[[], object]:
         return lambda: owner
 
 
-def _with(text: str, numbers: Mapping[int, str]) -> str:
-    text = _MARK.sub(lambda mark: numbers.get(int(mark[1]), ""), text)
+def inner_mark(place: int) -> Reference:
+    """What refers to something that is said in the same part."""
+    return Reference(f"\x06={place}\x07")
+
+
+def inner_marks(text: str) -> list[Reference]:
+    """What refers there to something that is said in the same part."""
+    return [Reference(mark[0]) for mark in _INNER_MARK.finditer(text)]
+
+
+def compact(text: str) -> str:
+    """What tells the same in fewer letters, with the same marks in the same order."""
+    if len(text) < _LONG or _OPEN in text:
+        return text
+    return ",".join((_digest(_ANY_MARK.sub("\x06", text)), *_ANY_MARK.findall(text)))
+
+
+def _told_apart(held: list[str]) -> list[str]:
+    """Fingerprints of what refers to each other, told apart by what it is, by what it refers to, and so on.
+
+    Two are the same where what is reached from them is the same, in whatever order they were met. Each time it is said
+    as well what was known before: so who has two such lists that are the same knows that everything in them is.
+    """
+    looks = [""] * len(held)
+    for _ in range(_MOST_ROUNDS):
+        texts = [_ordered(_with_looks(text, looks)) for text in held]
+        kinds = len({*looks})
+        looks = [_digest(f"{look}{text}") for look, text in zip(looks, texts, strict=True)]
+        if len({*looks}) == kinds:
+            break
+    return looks
+
+
+def _with_looks(text: str, looks: list[str]) -> str:
+    return _INNER_MARK.sub(lambda mark: looks[int(mark[1])], text)
+
+
+def _marked(text: str, numbers: Mapping[int, str]) -> str:
+    return _MARK.sub(lambda mark: numbers.get(int(mark[1]), ""), text)
+
+
+def _ordered(text: str) -> str:
     while _OPEN in text:
         text = _IN_NO_ORDER.sub(lambda found: ", ".join(sorted(found[1].split(_NEXT))), text)
     return text

@@ -79,7 +79,7 @@ class Objects(ABC):
         if kept is not None and self.state.attributes_in(value):
             return type_name(kind), self._mapping(self._kept(value, attributes_of(value)), above)
         if kept is not None:
-            return type_name(kind), "kept", kept
+            return type_name(kind), "kept", *kept
         text = self._text(value)
         if text is not None and is_made_of_attributes(value, text):
             return type_name(kind), self._mapping(without_credentials(vars(value)), above)
@@ -111,7 +111,7 @@ class Objects(ABC):
             return self._of(value, above)
         return self._may_be_written(f"attribute {name!r}", name, value, owner, above)
 
-    def _kept_by_pickle(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> str | None:
+    def _kept_by_pickle(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...] | None:
         if id(value) not in self.kept_known:
             self.left_to_see -= 1
             self.kept_known[id(value)] = self._known_of(value, kind)
@@ -119,8 +119,16 @@ class Objects(ABC):
         if known.is_too_much:
             self._too_much(type_name(kind))
         if not known.others:
-            return known.digest
-        return kept_of(value, kind, lambda each: self._as_met(self._of(each, above)), self.state.writes_within)
+            return None if known.digest is None else (known.digest,)
+        references: list[object] = []
+
+        def describe(each: object) -> object:
+            described = self._of(each, above)
+            references.extend(self._references_in(described))
+            return self._as_met(described)
+
+        found = kept_of(value, kind, describe, self.state.writes_within)
+        return None if found is None else (found, *references)
 
     def _known_of(self, value: Any, kind: type[Any]) -> Known:
         others: list[object] = []
@@ -168,6 +176,10 @@ class Objects(ABC):
             above: The values that hold it.
             fresh: What makes the values of keys that are only asked for.
         """
+
+    def _references_in(self, described: object) -> Iterable[object]:
+        """What refers there to what is said elsewhere in the same part."""
+        return ()
 
     def _as_met(self, described: object) -> object:
         """What is said of something that becomes a part of a fingerprint at once, whatever it refers to."""

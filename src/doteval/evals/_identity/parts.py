@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .._kinds import Kinds
@@ -12,8 +12,8 @@ from .._tabular import columns_of
 from .._written import IN_ORDER, NOTHING, OF_GLOBALS, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
 from .library import is_library_class
-from .looks import attributes_of, class_of, digest_of, digest_of_bytes, holds_others, is_plain_data, type_name
-from .names import ENCODED, Description, Names, Reference, has_marks
+from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data
+from .names import Description, Names, Reference, compact, has_marks, inner_marks
 from .places import Step, Written, by_place, is_nearer, shown
 from .state import State
 from .values import BY_ITEM, FEW, MADE_HERE, Values
@@ -23,8 +23,6 @@ _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
 VALUE = "the value "
 _CONTAINERS = Kinds((dict, list, tuple, deque))
-_DEEPER = 1000
-"""How often it is gone on at a depth at which others would stop."""
 _LARGEST = 1 << 96
 _CODE = 12
 """How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
@@ -56,7 +54,6 @@ class Parts(Values):
         """What the code seems to write, by the part that holds it and its place in an owner, and by that."""
         self._is_aside = False
         self._apart: dict[int, object] = {}
-        self._deeper_left = _DEEPER
         self._orders: Counter[str] = Counter()
         """In which orders mappings are that parts hold, each as a sum that says nothing of where they are."""
         self._plain: dict[str, str] = {}
@@ -74,29 +71,43 @@ class Parts(Values):
     def _describe(self, name: str, describe: Callable[[], object]) -> None:
         self._is_guarded, self._ways = False, Ways()
         described = describe()
+        is_plain, held = is_plain_data(described), list[str]()
+        for each in self._ways.said():
+            if isinstance(each, str):
+                held.append(each)
+                continue
+            large = self._large(each)
+            is_plain = is_plain and is_plain_data(large)
+            held.append(compact(repr(large)))
+        if self._ways.orders:
+            self._orders[self._label] += self._ways.orders
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         does = f"{described.does[:_CODE]}." if isinstance(described, Doing) else ""
-        found = Description(repr(described), f"{SEEMS_WRITTEN if self._is_aside else ''}{does}", guards)
-        if has_marks(found.text):
+        before = f"{SEEMS_WRITTEN if self._is_aside else ''}{does}"
+        found = Description(compact(repr(described)), (*held,), before, guards)
+        if found.refers_to_parts:
             self._described[name] = found
-        elif not does and name.startswith(VALUE) and not self._is_aside and is_plain_data(described):
+        elif not does and name.startswith(VALUE) and not self._is_aside and is_plain:
             self._plain[name] = name.split("'")[1] if holds_others(described) else ""
-        self._parts[name] = "" if has_marks(found.text) else found.digest({})
+        self._parts[name] = "" if found.refers_to_parts else found.digest({})
 
     def _as_met(self, described: object) -> object:
         text = repr(described)
         return self._all_names.as_met(text) if has_marks(text) else described
 
+    def _references_in(self, described: object) -> Iterable[object]:
+        return inner_marks(repr(described))
+
     def _shortly(self, described: object) -> str:
-        text = repr(described)
-        return Reference(self._all_names.inner(text)) if has_marks(text) else digest_of_bytes(text.encode(*ENCODED))
+        text = compact(repr(described))
+        return self._ways.refer_to_text(text) if has_marks(text) else super()._shortly(described)
 
     def _note_order(self, values: Mapping[Any, Any]) -> None:
         if len(values) < 2 or self._is_aside or self._is_provider or self.state.hides_content(values):
             return
         written = self.state.keys_in(values)
         keys = [self._project.around(key) for key in [*values] if class_of(key) is str and key not in written]
-        self._orders[self._label] += int(digest_of(keys), 16)
+        self._ways.orders += int(digest_of(keys), 16)
 
     def _finish_orders(self) -> None:
         for label, orders in self._orders.items():
@@ -108,18 +119,9 @@ class Parts(Values):
             self._warned.add(self._label)
             self._parts[f"{self._label} {_TOO_MUCH}"] = UNSEEN
 
-    def _deeper(self, value: object) -> object:
-        self._deeper_left -= 1
-        if self._deeper_left < 0:  # it may make what it holds when it is asked for it, and have no end
-            self._too_much("")
-            return "again", type_name(class_of(value))
-        name = f"what lies deeper in {self._label}"
-        return self._named(("deeper", id(value)), value, name, lambda: self._of(value, ()))
-
     def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
-        if not self._follows_classes:
+        if not self._follows_classes or self._ways.left < 0:
             return
-        self._ways.lead_elsewhere()
         written = self._aside.setdefault((self._label, place), {})
         known = written.get(id(owner))
         if known is None or is_nearer(self._path, known.path):

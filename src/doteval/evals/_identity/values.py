@@ -37,7 +37,6 @@ from .looks import (
     digest_of,
     digest_of_bytes,
     is_module,
-    is_plain_data,
     own_text_of,
     present_in,
     type_name,
@@ -45,11 +44,10 @@ from .looks import (
 from .names import in_order
 from .places import IN_NO_ORDER, Path, Step
 from .state import State
-from .ways import FAR, Known, Ways, is_large
+from .ways import Large, Ways
 
 ItemT = TypeVar("ItemT")
 
-_DEEPEST = 100
 _MOST = 2_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
 FEW = 100
@@ -108,38 +106,29 @@ class Values(Callables):
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
         ways = self._ways
-        if id(value) in above:
-            ways.lead_back(above.index(id(value)))
-            return "again", type_name(kind), len(above) - above.index(id(value))
-        known = ways.known(value, is_provider=self._is_provider)
+        known = ways.reference_to(value, self._path, is_provider=self._is_provider)
         if known is not None:
-            ways.looks += known.held
-            self._is_guarded |= known.is_guarded
-            return known.described
-        if self.left_to_see < 0 or ways.are_enough_to(value):
-            ways.lead_elsewhere()
+            return "held", known
+        if self.left_to_see < 0:
             return "again", type_name(kind)
-        if len(above) >= _DEEPEST:
-            ways.lead_elsewhere()
-            return self._deeper(value)
-        before = ways.looks, ways.highest, self._is_guarded
-        ways.highest, self._is_guarded = FAR, False
-        return self._said(value, self._look(value, kind, (*above, id(value))), above, *before)
+        is_tried = bool(above) and not ways.is_trying
+        if is_tried:
+            ways.try_it()
+        ways.spend(value, kind)
+        if ways.left >= 0:
+            described = self._look(value, kind, (*above, id(value)))
+            if not is_tried or ways.has_tried():
+                return described
+        elif not is_tried or ways.has_tried():
+            return ()
+        return "held", ways.refer_to(Large(value, self._path, self.level, self._is_provider))
 
-    def _said(
-        self, value: Any, described: object, above: tuple[int, ...], looks: int, highest: int, is_guarded: bool
-    ) -> object:
-        """What is said of a value: a fingerprint where it is large, within others, and the same wherever it is met."""
-        ways = self._ways
-        held = ways.looks - looks
-        leads_out = ways.highest < len(above) or self.left_to_see < 0
-        if leads_out:
-            ways.note(value, held)
-        elif above and is_large(held):
-            described = "plain" if is_plain_data(described) else "held", self._shortly(described)
-            ways.know(Known(value, described, held, self._is_guarded), is_provider=self._is_provider)
-        ways.highest = min(highest, ways.highest) if leads_out else highest
-        self._is_guarded |= is_guarded
+    def _large(self, large: Large) -> object:
+        """What a value is that others refer to."""
+        self._path, self.level, before = large.path, large.level, self._is_provider
+        self._is_provider = large.is_provider
+        described = self._look(large.value, class_of(large.value), (0, id(large.value)))
+        self.level, self._is_provider = 0, before
         return described
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -159,11 +148,9 @@ class Values(Callables):
             return self._object_of(value, kind, above)
         except RecursionError:
             self._path = path
-            self._ways.lead_elsewhere()
             return "deep", type_name(kind)
         except Exception:  # whoever uses it is told
             self._path = path
-            self._ways.lead_elsewhere()
             return self._unreadable(value, kind, above)
 
     def _unreadable(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -267,10 +254,6 @@ class Values(Callables):
         """A fingerprint of what is said, which stands in what is said of others."""
         return digest_of(described)
 
-    def _deeper(self, value: object) -> object:
-        """What a value is that lies too deep to be looked at here."""
-        return "again", type_name(class_of(value))
-
     def _items(self, values: Sequence[Any] | AbstractSet[Any]) -> Iterator[Any]:
         """What a container holds, as long as it is not too much; of one that is the user's, as many as it says."""
         if self.state.hides_content(values):
@@ -279,9 +262,9 @@ class Values(Callables):
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
         is_plain = class_of(values) in _SETS_AND_LISTS
-        path = self._path
+        path, ways = self._path, self._ways
         for place, item in enumerate(values if is_plain else self._given_by(values, values)):
-            if self.left_to_see < 0:
+            if self.left_to_see < 0 or ways.left < 0:
                 return
             if place in places:
                 self._set_aside(f"item {place}", None, item, values)
@@ -300,7 +283,6 @@ class Values(Callables):
                 self.left_to_see -= 1
                 self._left_within -= self.level > 1
                 if self._left_within < 0:
-                    self._ways.lead_elsewhere()
                     return
                 yield item
         finally:
@@ -344,7 +326,7 @@ class Values(Callables):
                 return chunk
             if not chunk:
                 return "long", *chunks
-            chunks.append(digest_of(self._as_met(chunk)))
+            chunks.append(self._shortly(chunk))
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
         asked: list[Any] = []
@@ -366,9 +348,9 @@ class Values(Callables):
             self._set_content_aside(values)
             return
         written = self.state.keys_in(values)
-        is_plain = class_of(values) is dict
+        is_plain, ways = class_of(values) is dict, self._ways
         for key, value in values.items() if is_plain else self._given_by(values.items(), values):
-            if self.left_to_see < 0:
+            if self.left_to_see < 0 or ways.left < 0:
                 return
             if written and key in written:
                 self._set_aside(f"key {self._called(key)}", key, value, values)

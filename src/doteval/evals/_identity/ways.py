@@ -1,90 +1,96 @@
-"""Values to which several ways lead, and what is known of them after the first."""
+"""Values that hold much: each is said once, however many ways lead to it, and others refer to it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-_FEW = 5000
-"""How many values that hold others are looked at before it is asked which of them they are."""
+from .._kinds import Kinds
+from .names import Reference, inner_mark
+from .places import Path, is_nearer
+
 _SMALL = 50
-"""How many others a value holds, however deep, that is looked at each time that it is met."""
-_OFTEN = 3
-"""How often any other is looked at after that, of which it is not known what it is wherever it is met."""
-FAR = 1 << 30
-"""A depth below all others."""
-_ELSEWHERE = -1
+"""How much a value holds, as often as ways lead to it, that is said wherever it is met; without end in a circle."""
+_LENGTH = 64
+"""How many plain items count as one that holds others."""
+_SIZED = Kinds((list, tuple, dict, set, frozenset))
+_MUCH = 1 << 60
 
 
-class Known(NamedTuple):
-    """What is said of a value wherever it is met.
+class Large(NamedTuple):
+    """A value that is said once.
 
     Args:
-        value: The value, so that nothing else gets its ``id``.
-        described: What is said.
-        held: How many others it holds, as often as ways lead to them.
-        is_guarded: Whether one of these is a credential.
+        value: The value.
+        path: The way to it.
+        level: How many containers that make their items hold it.
+        is_provider: Whether it is of what a provider says of itself.
     """
 
-    value: object
-    described: object
-    held: int
-    is_guarded: bool
+    value: Any
+    path: Path
+    level: int
+    is_provider: bool
 
 
 class Ways:
-    """The ways to values that hold others.
+    """The ways to the values that are said in a part.
 
-    Objects that know each other can be gone through in more orders than there is time for. Where all that a value holds
-    lies within it, what is said of it is the same wherever it is met, and is known after the first time; this says how
-    far it leads out of it. What leads out of itself is looked at a few times, and by what its class is after that.
+    Whether a value is said where it is met depends on what it holds, and not on what was met before: what stands in no
+    order is the same in every one. That it is small is tried, and what came of it forgotten where it is not.
     """
 
     def __init__(self) -> None:
-        self.looks = 0
-        """How many values were looked at, as often as ways lead to them."""
-        self.highest = FAR
-        """How high above what is looked at now it leads back to, as a depth."""
-        self._known: dict[tuple[int, bool], Known] = {}
-        self._times: dict[int, int] = {}
-        self._values: list[object] = []
-        """Those that are counted, so that nothing else gets the ``id`` of one."""
+        self.orders = 0
+        """In which orders mappings are, as a sum that says nothing of where they are."""
+        self.left = _MUCH
+        """How much more is looked at before it is known that what is tried is not small; then what is said is
+        forgotten."""
+        self.is_trying = False
+        """Whether it is tried whether a value is small."""
+        self._large: dict[tuple[int, bool], int] = {}
+        self._said: list[Large | str] = []
+        self._before = 0, 0
 
-    def lead_back(self, depth: int) -> None:
-        """What is looked at now holds what holds it, which is at a depth."""
-        self.highest = min(self.highest, depth)
+    def try_it(self) -> None:
+        """What is looked at now may be small."""
+        self.is_trying, self.left, self._before = True, _SMALL, (self.orders, len(self._said))
 
-    def lead_elsewhere(self) -> None:
-        """What is said now depends on where it is said, or on what else there is."""
-        self.highest = _ELSEWHERE
+    def spend(self, value: Any, kind: type[Any]) -> None:
+        """A value is looked at."""
+        self.left -= 1 + (len(value) // _LENGTH if id(kind) in _SIZED.ids else 0)
 
-    def known(self, value: object, *, is_provider: bool) -> Known | None:
-        """What is said of a value wherever it is met, if that is known."""
-        return self._known.get((id(value), is_provider))
+    def has_tried(self) -> bool:
+        """Whether it was small."""
+        is_over = self.left < 0
+        self.is_trying, self.left = False, _MUCH
+        if is_over:
+            self.orders, said = self._before
+            del self._said[said:]
+        return not is_over
 
-    def know(self, known: Known, *, is_provider: bool) -> None:
-        """That is said of a value wherever it is met."""
-        self._known[id(known.value), is_provider] = known
+    def reference_to(self, value: object, path: Path, *, is_provider: bool) -> Reference | None:
+        """What refers to a value, if that is known to be large."""
+        if not self._large or (place := self._large.get((id(value), is_provider))) is None:
+            return None
+        known = self._said[place]
+        if isinstance(known, Large) and is_nearer(path, known.path):
+            self._said[place] = known._replace(path=path)
+        if self.is_trying:
+            self.left = -1
+        return inner_mark(place)
 
-    def are_enough_to(self, value: object) -> bool:
-        """Whether a value, which is met once more, was looked at as often as is needed."""
-        self.looks += 1
-        times = self._times.get(id(value), 0)
-        if times:
-            self._times[id(value)] = times + 1
-        return times >= _OFTEN
+    def refer_to(self, large: Large) -> Reference:
+        """What refers to a value from now on."""
+        self._large[id(large.value), large.is_provider] = len(self._said)
+        self._said.append(large)
+        return inner_mark(len(self._said) - 1)
 
-    def note(self, value: object, held: int) -> None:
-        """A value that leads out of itself was looked at.
+    def refer_to_text(self, text: str) -> Reference:
+        """What refers to what was said."""
+        self._said.append(text)
+        return inner_mark(len(self._said) - 1)
 
-        Args:
-            value: The value.
-            held: How many others were looked at for it.
-        """
-        if is_large(held) and self.looks > _FEW and id(value) not in self._times:
-            self._times[id(value)] = 1
-            self._values.append(value)
-
-
-def is_large(held: int) -> bool:
-    """Whether a value that holds so many others is said only once what it is."""
-    return held > _SMALL
+    def said(self) -> Iterator[Large | str]:
+        """What is referred to, also what is added meanwhile, in the order of the references."""
+        yield from self._said
