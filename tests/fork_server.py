@@ -85,7 +85,10 @@ def serve(control: socket.socket) -> tuple[socket.socket, list[int]] | None:
 
     def reap(*_: object) -> None:
         while running:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:  # the last one was just taken, where this has interrupted itself
+                return
             if pid == 0:
                 return
             with running.pop(pid) as connection, contextlib.suppress(OSError):  # who asked may be gone
