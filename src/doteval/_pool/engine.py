@@ -108,9 +108,9 @@ class Engine(Generic[ModelT]):
         self._provider = provider
         self._ledger = ledger
         self._make = make
-        self._healthy = healthy
         self._new_resource = partial(
             Resource[ModelT],
+            healthy=healthy,
             opens=Turns(max_concurrent_opens),
             close_timeout=close_timeout,
             health_timeout=health_timeout,
@@ -132,7 +132,7 @@ class Engine(Generic[ModelT]):
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
         self._context = copy_context()
         self._leaks = Leaks(provider, leak_after, self.loop, partial(self.loop.call_soon, self._on_dropped))
-        # One attribute for all: with more than 30, Python finds each of them more slowly.
+        # One attribute for all: with 30, Python finds each of them more slowly.
         self._alarms = Alarms(
             expiry=Alarm(partial(self._on_time, ledger.expire), may_come_sooner=False),
             ageing=Alarm(partial(self._on_time, ledger.age), may_come_sooner=True),
@@ -250,7 +250,7 @@ class Engine(Generic[ModelT]):
     def _resource(self, entry: Entry) -> Resource[ModelT]:
         watch = _Watch(self, entry)
         entry.inside = Inside(entry, partial(self._close, entry))
-        return self._new_resource(watch.make, self._healthy, watch, label=entry.want.label)
+        return self._new_resource(watch.make, watch, label=entry.want.label)
 
     def _close(self, entry: Entry, reason: str) -> None:
         self._ledger.close(entry, reason, self._now())
