@@ -114,6 +114,18 @@ async def test_after_the_first_report_nobody_gets_the_dead_one(
     assert provider.statistics().losses == 1
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+async def test_it_is_looked_at_whenever_somebody_gives_it_back(options: dict[str, Any]) -> None:
+    """So those who hold it are told, before anybody else asks for it."""
+    async with GlancingProvider(**options) as provider:
+        first, second = await provider.setup("mcp"), await provider.setup("mcp")
+        first.model.is_dead = True
+        assert first.is_active
+        await second.teardown()
+        assert not first.is_active
+        assert provider.statistics().losses == 1
+
+
 async def test_all_who_hold_it_are_told_why() -> None:
     """With the exception of the one who has found out, without secrets; the reporter's own handle as well."""
 
