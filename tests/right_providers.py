@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import httpx
@@ -309,6 +309,49 @@ class Files(OwnBooks):
         close = client.close
         client.close = lambda: (close(), left.close())[0]  # type: ignore[method-assign, func-returns-value]
         return client
+
+
+@right
+class Listening(OwnBooks):
+    """Has books of its own, and listens from when it is entered until it is left, which one task has to do."""
+
+    async def __aenter__(self) -> Self:
+        self.tasks = create_task_group()
+        await self.tasks.__aenter__()
+        self.tasks.start_soon(sleep_forever)
+        return await super().__aenter__()
+
+    async def __aexit__(self, *exc_info: Any) -> bool | None:  # noqa: PYI036
+        try:
+            return await super().__aexit__(*exc_info)
+        finally:
+            self.tasks.cancel_scope.cancel()
+            await self.tasks.__aexit__(None, None, None)
+
+
+class Before:
+    """Keeps clients by spec."""
+
+    def __init__(self) -> None:
+        self.clients: dict[str, Client] = {}
+
+    async def setup(self, spec: str, **config: Any) -> ModelHandle[Client]:
+        await checkpoint()
+        refuse(spec)
+        self.clients.setdefault(spec, Client(spec))
+        return ModelHandle(spec, self.clients[spec], self)
+
+    async def teardown(self, resource_id: str) -> None:
+        await checkpoint()
+        if resource_id in self.clients:
+            self.clients.pop(resource_id).close()
+
+
+@right
+class AsBefore(Before, ModelProvider[Client]):
+    """Was there before, with books of its own, and inherits besides."""
+
+    looks_open = staticmethod(lambda model: model.is_open)
 
 
 class Child(PooledProvider[Process]):

@@ -114,6 +114,18 @@ async def test_after_the_first_report_nobody_gets_the_dead_one(
     assert provider.statistics().losses == 1
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+async def test_it_is_looked_at_whenever_somebody_gives_it_back(options: dict[str, Any]) -> None:
+    """So those who hold it are told, before anybody else asks for it."""
+    async with GlancingProvider(**options) as provider:
+        first, second = await provider.setup("mcp"), await provider.setup("mcp")
+        first.model.is_dead = True
+        assert first.is_active
+        await second.teardown()
+        assert not first.is_active
+        assert provider.statistics().losses == 1
+
+
 async def test_all_who_hold_it_are_told_why() -> None:
     """With the exception of the one who has found out, without secrets; the reporter's own handle as well."""
 
@@ -146,20 +158,27 @@ async def test_a_late_report_hurts_no_later_resource() -> None:
     assert len(provider.sessions) == 2
 
 
-async def test_events_tell_that_it_was_lost_and_then_closed() -> None:
-    """In this order, with the reason."""
+@pytest.mark.parametrize("by_itself", [True, False])
+async def test_events_tell_that_it_was_lost_and_then_closed(by_itself: bool) -> None:
+    """In this order, with the reason; where it breaks by itself, that is known at the end only."""
     seen: list[str] = []
 
     def note(event: PoolEvent) -> None:
         seen.append(f"{event.kind} {event.generation} {event.reason}".strip())
 
-    async with SessionProvider(on_event=note) as provider:
+    async with ThingProvider(on_event=note) as provider:
         handle = await provider.setup("mcp")
         del seen[:]
-        handle.report_broken(ConnectionError("gone"))
+        if by_itself:
+            handle.model.break_down()
+        else:
+            handle.report_broken(ConnectionError("mcp broke"))
         await wait_all_tasks_blocked()
-    reason = "ConnectionError: gone"
-    assert seen == [f"{kind} 1 {reason}" for kind in ("lost", "closing", "released", "closed")]
+    reason = "ConnectionError: mcp broke"
+    if by_itself:
+        assert seen == ["lost 1 it broke", "released 1 it broke", f"closed 1 {reason}"]
+    else:
+        assert seen == [f"{kind} 1 {reason}" for kind in ("lost", "closing", "released", "closed")]
 
 
 async def test_who_waits_for_a_slot_gets_it_when_the_broken_one_is_closed() -> None:

@@ -282,6 +282,36 @@ async def test_entering_a_handle_makes_the_entering_task_responsible() -> None:
                 await other.model.use()
 
 
+@pytest.mark.parametrize("options", [{}, {"fast_acquire": True}, {"setup_timeout": 60}], ids=str)
+@pytest.mark.parametrize("how", ["argument", "stream", "stream without a buffer"])
+async def test_a_handle_that_is_given_to_a_task_is_that_tasks(how: str, options: dict[str, Any]) -> None:
+    """With one slot: who gives it away may ask for the next at once, before the other one has run and entered it."""
+    used: list[str] = []
+
+    async def work(handle: Any) -> None:
+        async with handle:
+            await handle.model.use()
+            used.append(handle.resource_id)
+
+    async def consume(stream: Any) -> None:
+        async with stream:
+            async for handle in stream:
+                await work(handle)
+
+    async with ThingProvider(capacity=1, **options) as provider, create_task_group() as task_group:
+        if how == "argument":
+            for spec in "abcab":
+                task_group.start_soon(work, await provider.setup(spec))
+        else:
+            send, receive = anyio.create_memory_object_stream[Any](0 if how == "stream without a buffer" else 5)
+            task_group.start_soon(consume, receive)
+            async with send:
+                for spec in "abcab":
+                    await send.send(await provider.setup(spec))
+    assert used == list("abcab")
+    provider.assert_nothing_is_left()
+
+
 async def test_setup_many_takes_all_or_nothing() -> None:
     """Two tasks that both want a and b cannot hold one each and wait for the other."""
     async with ThingProvider(capacity=2) as provider:
@@ -546,6 +576,7 @@ async def test_checkpoints_are_where_the_docstrings_say(fast: bool) -> None:
 
         assert await suspensions(set_up) == (0 if fast else 1)
         assert await suspensions(tear_down) == (0 if fast else 1)
+        assert await suspensions(lambda: provider.teardown("never-set-up")) == 1
 
 
 async def test_setup_in_a_cancelled_scope_takes_nothing() -> None:

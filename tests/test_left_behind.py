@@ -113,6 +113,26 @@ async def test_nobody_is_told_of_an_opening(told: Told) -> None:
     assert told.lines == []
 
 
+async def test_nobody_is_told_of_what_is_opened_ahead(told: Told) -> None:
+    """Which is nobody's, and has not ended."""
+    event = Event()
+
+    class Slow(FakeProvider):
+        @asynccontextmanager
+        async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[FakeModel]:
+            if spec == "slow":
+                await event.wait()
+            async with super().open(spec, **config) as model:
+                yield model
+
+    async with Slow(capacity=1) as provider, create_task_group() as task_group:
+        assert provider.preload("slow")
+        task_group.start_soon(set_up_and_end, provider, "b")
+        await turns()
+        event.set()
+    assert told.lines == []
+
+
 async def test_nobody_is_told_in_a_program(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     """There, a task that sets up and ends has handed its handle on, as those of ``asyncio.gather`` do."""
     monkeypatch.delattr(sys, "ps1")

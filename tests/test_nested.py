@@ -272,6 +272,28 @@ async def test_an_opening_that_waits_for_one_who_waits_for_it_says_so() -> None:
             await released.wait()
 
 
+async def test_who_waits_for_a_slot_in_openings_that_wait_for_each_other_is_told_so() -> None:
+    """It asks for one that none of them ever gives back."""
+
+    class Circle(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str, /, **config: Any) -> AsyncIterator[str]:
+            if spec == "tower":
+                await self.setup("house")
+            async with create_task_group() as task_group:
+                task_group.start_soon(self.setup, "tower")
+                await wait_all_tasks_blocked()
+                with pytest.raises(CapacityDeadlockError):
+                    await self.setup("other")
+                raise OSError(spec)
+            yield spec
+
+    async with Circle(capacity=2) as provider:
+        with fail_after(5), pytest.raises(ModelSetupError):
+            await provider.setup("house")
+        assert provider.statistics().active_leases == 0
+
+
 async def test_a_cancelled_opening_gives_its_lease_and_its_turn_back() -> None:
     async with Builder({"house": ["ground"]}, [], max_concurrent_opens=1) as provider:
         gate = Event()

@@ -16,6 +16,7 @@ from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.conftest import BACKENDS
 from tests.named_providers import Letters
 from tests.resources import ThingProvider
+from tests.right_providers import AsBefore
 from tests.test_start import Mapping
 
 from doteval import ModelHandle, ModelProvider, PooledProvider, Setup
@@ -32,6 +33,24 @@ class Overriding(ThingProvider):
         return await super().setup(spec, **config)
 
 
+def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """With what returns the coroutine, and is no coroutine function itself."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call
+
+
+class Decorated(Letters):
+    """As by whoever counts, logs or limits calls."""
+
+    @decorated
+    async def setup(self, spec: str, /) -> ModelHandle[str]:
+        return await super().setup(spec)
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "pool": ThingProvider,
     "fast pool": lambda: ThingProvider(fast_acquire=True),
@@ -39,6 +58,8 @@ KINDS: dict[str, Callable[[], Any]] = {
     "mapping": Mapping,
     "fake": FakeProvider,
     "own books": Letters,
+    "decorated": Decorated,
+    "of a base that is no provider": AsBefore,
 }
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -207,7 +228,7 @@ async def test_cancelled_anywhere_the_entered_form_leaves_no_lease() -> None:
 
 
 def test_a_setup_of_an_author_keeps_its_name_and_signature() -> None:
-    """It is wrapped, and that is all; what is no coroutine function is left alone."""
+    """It is wrapped, and that is all; ours, which returns the right thing, is left alone."""
 
     class Documented(ModelProvider[str]):
         async def setup(self, spec: str, /, *, colour: str = "red") -> ModelHandle[str]:
@@ -219,4 +240,5 @@ def test_a_setup_of_an_author_keeps_its_name_and_signature() -> None:
     assert Documented.setup.__doc__ == "Says what it does."
     assert Documented.setup.__name__ == "setup"
     assert "colour" in inspect.signature(Documented.setup).parameters
-    assert "colour" not in inspect.signature(PooledProvider.setup).parameters
+    assert not hasattr(PooledProvider.setup, "__wrapped__")
+    assert not hasattr(ThingProvider.setup, "__wrapped__")

@@ -24,7 +24,7 @@ from tests.named_providers import Letters, Sessions
 from tests.resources import Thing, ThingProvider
 
 from doteval import ModelProviders, PooledProvider, ProviderClosedError, WrongEventLoopError
-from doteval._pooled import runtime_of
+from doteval._pooled import include, runtime_of
 
 everywhere = pytest.mark.anyio
 loops = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
@@ -47,6 +47,24 @@ class EnteringThings(ThingProvider):
             return await super().__aexit__(*exc_info)
         finally:
             await self.group.__aexit__(None, None, None)
+
+
+class IncludingThings(ThingProvider):
+    """A pool that brings another one along, from which it leases, as those of the SDKs do; both close as slowly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = include(self, ThingProvider())
+        self.inner.close_gates = self.close_gates
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[Thing]:
+        async with self.inner.setup(spec), super().open(spec) as thing:
+            yield thing
+
+    def assert_nothing_is_left(self) -> None:
+        super().assert_nothing_is_left()
+        self.inner.assert_nothing_is_left()
 
 
 class Mapping(ModelProviders):
@@ -80,6 +98,7 @@ def entering_mapping() -> Mapping:
 KINDS: dict[str, Callable[[], Any]] = {
     "pool": ThingProvider,
     "pool with its own enter": EnteringThings,
+    "pool with another in it": IncludingThings,
     "mapping": Mapping,
     "mapping of one with its own enter": entering_mapping,
 }
@@ -272,16 +291,29 @@ async def test_cancelled_anywhere_it_leaves_nothing_and_can_be_started_again(kin
     await program()
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_cancelled_again_and_again_by_asyncio_it_still_closes_first(kind: Callable[[], Any]) -> None:
-    """Its cancellations go through every shield; the caller waits all the same, and is cancelled then."""
+@pytest.mark.parametrize("backend", [BACKENDS["asyncio"], BACKENDS["uvloop"]], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("by_hand", [True, False])
+@kinds
+def test_cancelled_again_and_again_by_asyncio_it_still_closes_first(
+    backend: Any, by_hand: bool, kind: Callable[[], Any]
+) -> None:
+    """Its cancellations go through every shield; the caller waits all the same, and is cancelled then.
+
+    Then it is closed, and can be entered again.
+    """
 
     async def main() -> None:
         provider = kind()
-        await provider.start()
-        await provider.setup("a")
         gate = provider.close_gates["a"] = Event()
-        closing = asyncio.create_task(provider.aclose())
+
+        async def live() -> None:
+            async with provider:
+                await provider.setup("a")
+
+        if by_hand:
+            await provider.start()
+            await provider.setup("a")
+        closing = asyncio.create_task(provider.aclose() if by_hand else live())
         for _ in range(3):
             await wait_all_tasks_blocked()
             closing.cancel()
@@ -291,8 +323,12 @@ def test_cancelled_again_and_again_by_asyncio_it_still_closes_first(kind: Callab
         with pytest.raises(asyncio.CancelledError):
             await closing
         provider.assert_nothing_is_left()
+        with pytest.raises(ProviderClosedError):
+            await provider.setup("a")
+        async with provider:
+            await use(provider)
 
-    asyncio.run(main())
+    anyio.run(main, backend=backend[0], backend_options=backend[1])
 
 
 @everywhere

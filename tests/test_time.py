@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio.lowlevel
 import pytest
-from anyio import CancelScope, Event, create_task_group, current_time, sleep, sleep_forever
+from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep, sleep_forever
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.resources import Thing, ThingProvider
 from tests.virtual_time import virtual_time
@@ -251,6 +251,27 @@ async def test_a_providers_own_teardown_is_bounded_too() -> None:
     with pytest.raises(CloseTimeoutError, match="closing 'a' took longer"):
         await handle.teardown()
     assert current_time() - before == pytest.approx(4)
+
+
+@pytest.mark.parametrize("takes", [2, 30])
+async def test_who_asks_for_the_health_and_leaves_does_not_keep_it_open(takes: float) -> None:
+    """It has been idle all the time, whether the answer comes before the end of that or after."""
+
+    class Slow(ThingProvider):
+        async def healthy(self, model: Thing, /) -> bool:
+            await sleep(takes)
+            return True
+
+    async with Slow(keep_alive=10, health_after=0, health_timeout=100) as provider:
+        await (await provider.setup("a")).teardown()
+        await sleep(5)
+        with move_on_after(1):
+            await provider.setup("a")
+        await sleep(3.9)
+        assert provider.live["a"]
+        await sleep(0.2)
+        assert not provider.live["a"]
+        assert provider.statistics().expirations == 1
 
 
 @pytest.mark.parametrize("options", [{}, {"capacity": 1}, {"keep_alive": 0}], ids=str)

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any, ClassVar
 
 from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class, move_on_after, sleep_forever
@@ -142,6 +142,32 @@ class BlockDoesNotEnd(OwnBooks):
 
     async def setup(self, spec: str, **config: Any) -> ModelHandle[Client]:
         return KeepsOn(spec, await self.connect(spec), self)
+
+
+@breaks("test_a_handle_ends_with_teardown_and_with_its_block", "so 'async with provider.setup(...)' does not work")
+class GivesItLater(OwnBooks):
+    """What its setup() returns can be awaited only."""
+
+    async def lease(self, spec: str, **config: Any) -> ModelHandle[Client]:
+        return await OwnBooks.setup(self, spec, **config)
+
+    setup: Any = partialmethod(lease)
+
+
+@breaks("test_start_and_aclose_do_what_async_with_does", "call super().aclose(), or write __aexit__ instead")
+class ClosesWhatIsIts(OwnBooks):
+    """Has something of its own to close, and a method for that which is called aclose()."""
+
+    async def aclose(self) -> None:
+        await checkpoint()
+
+
+@breaks("test_start_and_aclose_do_what_async_with_does", "return what super().start() returns")
+class StartsWhatIsIts(OwnBooks):
+    """Has something of its own to start."""
+
+    async def start(self) -> Any:
+        await super().start()
 
 
 @breaks("test_a_second_teardown_does_nothing", "it must do nothing")

@@ -6,7 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial, wraps
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, ClassVar, Generic, Self, cast
 
 from anyio import CancelScope, create_task_group
@@ -17,7 +17,7 @@ from ._handle import CLOSE_TIMEOUT, ModelHandle
 from ._hold import Hold
 from ._hooks_written import check_written
 from ._keywords import operational_names
-from ._setup import enterable
+from ._setup import enterable, is_enterable, marked
 
 ModelT = TypeVar("ModelT", default=Any)
 AnyT = TypeVar("AnyT")
@@ -61,10 +61,8 @@ class ModelProvider(ABC, Generic[ModelT]):
         check_written(cls)
         if "__new__" in vars(cls):
             cls.__new__ = staticmethod(_noting(cls.__new__))  # type: ignore[method-assign]
-        setup: Any = cls.__dict__.get("setup")
-        if inspect.iscoroutinefunction(
-            setup
-        ):  # so that ``async with provider.setup(...)`` works, whoever has written it
+        setup: Any = inspect.getattr_static(cls, "setup")  # that of a base which is no provider, too
+        if isinstance(setup, FunctionType) and not is_enterable(setup):
             cls.setup = enterable(setup)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -82,6 +80,7 @@ class ModelProvider(ABC, Generic[ModelT]):
     __given_out: dict[int, ModelHandle[Any]]
     __hold: Hold
 
+    @marked
     @abstractmethod
     def setup(self, spec: str, /, *args: Any, **config: Any) -> Coroutine[Any, Any, ModelHandle[ModelT]]:
         """Lease the resource for `spec` and `config`, opening it where needed.

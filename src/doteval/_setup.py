@@ -7,7 +7,8 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, cast
+from weakref import WeakSet
 
 from typing_extensions import TypeVar
 
@@ -19,6 +20,7 @@ ModelT = TypeVar("ModelT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 P = ParamSpec("P")
 _FORMS = "'async with provider.setup(...) as handle:' or 'handle = await provider.setup(...)'"
+_ENTERABLE: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 class Setup(Coroutine[Any, Any, ModelHandle[ModelT_co]], Generic[ModelT_co]):
@@ -116,17 +118,26 @@ class WrittenSetup(Setup[ModelT_co]):
 
 
 def enterable(function: Callable[P, Coroutine[Any, Any, ModelHandle[ModelT]]]) -> Callable[P, Setup[ModelT]]:
-    """Let a ``setup`` that is an ``async def`` return a `Setup`."""
+    """Let a ``setup`` that an author has written return a `Setup`, where it returns a coroutine."""
 
     @functools.wraps(function)
     def setup(*args: P.args, **kwargs: P.kwargs) -> Setup[ModelT]:
-        return WrittenSetup(function(*args, **kwargs), args[0] if args else None)
+        made = function(*args, **kwargs)
+        if hasattr(made, "__aenter__") or not hasattr(made, "send"):
+            return cast("Setup[ModelT]", made)
+        return WrittenSetup(made, args[0] if args else None)
 
     return marked(setup)
 
 
+def is_enterable(function: Callable[..., Any]) -> bool:
+    """Whether a ``setup`` returns a `Setup` already, or is the abstract one."""
+    return function in _ENTERABLE
+
+
 def marked(function: FunctionT) -> FunctionT:
-    """Say of a function that it returns a coroutine, for mocks and frameworks that ask before they call."""
+    """Say of a ``setup`` that it returns a `Setup`, and that this is a coroutine, for who asks before they call."""
+    _ENTERABLE.add(function)  # an attribute would be copied by `functools.wraps`
     if sys.version_info >= (3, 12):
         return inspect.markcoroutinefunction(function)
     return function

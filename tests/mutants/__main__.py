@@ -26,7 +26,7 @@ STAGES = (
     ("ledger", "deadlock", "turns", "retiring", "waits", "ledger_machine"),
     ("leaked", "nested", "running_down", "lifetimes", "leases", "preload", "broken", "time", "counts", "crowd"),
     ("hooks", "ownership", "setup", "start", "generators", "inheriting", "cancellation", "interrupts", "simulator"),
-    ("blocking", "contract", "registry", "resource_ids"),
+    ("left_behind", "blocking", "contract", "registry", "resource_ids"),
 )
 """The tests, the quickest first."""
 PATIENCE = 240

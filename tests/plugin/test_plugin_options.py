@@ -292,6 +292,61 @@ def test_the_summary_adds_up_modules_backends_and_failures(runs: Runs) -> None:
     assert "model providers" not in without.stdout.str()
 
 
+def test_the_summary_says_how_long_was_opened_and_waited(runs: Runs) -> None:
+    """To the second, as time is virtual: openings, a queue, a wait that times out, and one that is cancelled."""
+    runs.install(
+        "slowpkg",
+        {"slow": "slowpkg:SlowProvider"},
+        slowpkg="""
+        from contextlib import asynccontextmanager
+
+        from anyio import sleep
+        from doteval import PooledProvider
+
+        class SlowProvider(PooledProvider[str]):
+            def __init__(self):
+                super().__init__(capacity=1, setup_timeout=60)
+
+            @asynccontextmanager
+            async def open(self, spec):
+                await sleep(float(spec))
+                yield spec
+        """,
+    )
+    runs.write(
+        test_it="""
+        import pytest
+        from anyio import create_task_group, move_on_after, sleep
+        from tests.virtual_time import virtual_time
+
+        from doteval import SetupTimeoutError
+
+        pytestmark = [pytest.mark.anyio, virtual_time]
+
+        async def lease(providers, spec, seconds):
+            async with providers.setup(f"slow:{spec}"):
+                await sleep(seconds)
+
+        async def test_it(model_providers):
+            async with create_task_group() as tasks:
+                tasks.start_soon(lease, model_providers, 2, 10)  # waits for its opening: 2 s
+                await sleep(1)
+                tasks.start_soon(lease, model_providers, 3, 0)  # in the queue until 12, opened until 15: 14 s
+            async with model_providers.setup("slow:3"):  # open: no wait
+                with move_on_after(5):
+                    async with create_task_group() as tasks:
+                        tasks.start_soon(lease, model_providers, 4, 0)  # cancelled after 5 s
+        async def test_timeout(model_providers):
+            with pytest.raises(SetupTimeoutError):
+                await model_providers.setup("slow:70")  # 60 s; an opening that was called off is none
+        """,
+    )
+    result = runs.run()
+    assert_clean(result, passed=4)
+    # On each of two loops: 2 + 3 s of opening, 2 + 14 + 5 + 60 s of waiting.
+    result.stdout.fnmatch_lines(["slow: 4 opens, 6 leases, 2 reuses, 10.00 s set-up, 162.00 s waited, 0 failures"])
+
+
 def test_the_summary_of_a_run_without_models(runs: Runs) -> None:
     """It says that none was used."""
     runs.write(test_it="def test_nothing(): ...")

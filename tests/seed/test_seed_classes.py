@@ -14,6 +14,7 @@ from anyio import create_task_group
 from anyio.lowlevel import checkpoint
 from tests.seed.samples import practices
 from tests.seed.samples.mypackage import MyModelProvider
+from tests.seed.ways import ways_to_enter, ways_to_lease
 
 import doteval
 from doteval import HandleInactiveError, ModelHandle, ModelProvider, ModelProviders, ModelSetupError, PooledProvider
@@ -34,14 +35,14 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
 
 
-async def test_the_custom_provider_works_on_its_own() -> None:
+@ways_to_lease
+async def test_the_custom_provider_works_on_its_own(lease: Any) -> None:
     """Not entered: the same spec gives the same client, and tearing the handle down closes it."""
     provider = MyModelProvider({})
-    handle = await provider.setup("gpt-4", max_retries=0)
-    assert (await provider.setup("gpt-4")).model is handle.model
-    client = handle.model
-    assert client.sdk.max_retries == 0
-    await handle.teardown()
+    async with lease(provider.setup("gpt-4", max_retries=0)) as handle:
+        assert (await provider.setup("gpt-4")).model is handle.model
+        client = handle.model
+        assert client.sdk.max_retries == 0
     assert client.sdk.is_closed()
     with pytest.raises(HandleInactiveError):
         _ = handle.model
@@ -50,14 +51,21 @@ async def test_the_custom_provider_works_on_its_own() -> None:
     assert not provider._resources
 
 
-async def test_the_custom_provider_closes_what_is_left() -> None:
-    """Entered: at the end of the block every client is closed; alone and among others."""
-    async with MyModelProvider({}) as provider:
+@ways_to_enter
+@ways_to_lease
+async def test_the_custom_provider_closes_what_is_left(enter: Any, lease: Any) -> None:
+    """Entered: at the end every client is closed, alone and among others; and each lease with its own end."""
+    async with enter(MyModelProvider({})) as provider:
         alone = (await provider.setup("gpt-4")).model
-    async with ModelProviders({"mine": MyModelProvider({})}) as providers:
+        async with lease(provider.setup("gpt-4o")) as handle:
+            other = handle.model
+        assert other.sdk.is_closed()
+        assert not alone.sdk.is_closed()
+    async with enter(ModelProviders({"mine": MyModelProvider({})})) as providers:
         by_name = (await providers.setup("mine:gpt-4")).model
-        same = (await providers["mine"].setup("gpt-4")).model
-        assert by_name is same
+        async with lease(providers["mine"].setup("gpt-4o")) as one, lease(providers.setup("mine:gpt-4o")) as same:
+            assert one is same
+        assert not by_name.sdk.is_closed()
     assert alone.sdk.is_closed()
     assert by_name.sdk.is_closed()
 
@@ -131,7 +139,9 @@ class Careful(ModelProvider[Client]):
         await checkpoint()
 
 
-async def test_a_failing_setup_says_what_to_do() -> None:
+@ways_to_enter
+@ways_to_lease
+async def test_a_failing_setup_says_what_to_do(enter: Any, lease: Any) -> None:
     """The guide's wording and the type it promises; a pooled provider raises the same by itself, with the cause."""
 
     class Pooled(PooledProvider[Client]):
@@ -140,25 +150,30 @@ async def test_a_failing_setup_says_what_to_do() -> None:
             yield await Careful()._create_resource(spec)
 
     with pytest.raises(RuntimeError) as by_hand:
-        await Careful().setup("nobody")
-    async with Pooled() as provider:
+        async with lease(Careful().setup("nobody")):
+            pytest.fail("there is nobody")
+    async with enter(Pooled()) as provider:
         with pytest.raises(ModelSetupError) as by_itself:
-            await provider.setup("nobody")
-        assert (await provider.setup("somebody")).is_active
+            async with lease(provider.setup("nobody")):
+                pytest.fail("there is nobody")
+        async with lease(provider.setup("somebody")) as handle:
+            assert handle.is_active
     assert isinstance(by_itself.value, RuntimeError)
     assert isinstance(by_itself.value.__cause__, ConnectionRefusedError)
     first, last = str(by_hand.value).splitlines()
     assert first == "Failed to setup resource 'nobody': nobody listens"
     assert str(by_itself.value).splitlines() == [first.replace("nobody l", "ConnectionRefusedError: nobody l"), last]
-    handle = await Careful().setup("somebody")
-    assert handle.is_active
-    await handle.teardown()
+    async with enter(Careful()) as careful, lease(careful.setup("somebody")) as handle:
+        assert handle.is_active
+    assert not handle.is_active
 
 
 # ---------------------------------------------------------------- one pattern
 
 
-async def test_there_is_one_way_to_obtain_a_model() -> None:
+@ways_to_enter
+@ways_to_lease
+async def test_there_is_one_way_to_obtain_a_model(enter: Any, lease: Any) -> None:
     """No provider of ours has the ways that the guide warns of; one with `setup` alone, as it advises, can be used."""
     warned_of = {"get_client", "create"}
     assert warned_of < vars(practices.ManyPatterns).keys()
@@ -174,5 +189,6 @@ async def test_there_is_one_way_to_obtain_a_model() -> None:
 
         async def teardown(self, resource_id: str) -> None: ...
 
-    async with ModelProviders({"one": Provider()}, discover=False) as providers:
-        assert (await providers.setup("one:gpt-4")).model == "a model of gpt-4"
+    async with enter(ModelProviders({"one": Provider()}, discover=False)) as providers:
+        async with lease(providers.setup("one:gpt-4")) as handle:
+            assert handle.model == "a model of gpt-4"

@@ -24,6 +24,40 @@ async def test_{fixture}({fixture}):
 """
 
 
+OTHER_WAYS = """
+import pytest
+from doteval import ModelProviders
+from mypackage import MyModelProvider
+
+@pytest.fixture
+async def started(anyio_backend):
+    alone, named = MyModelProvider({}), ModelProviders({"mine": MyModelProvider({})})
+    for each in (alone, named):
+        assert await each.start() is each
+    kept = [await alone.setup("gpt-4"), await named.setup("mine:gpt-4")]
+    yield alone, named["mine"]
+    for each in (alone, named):
+        await each.aclose()
+    assert all(handle.is_active is False for handle in kept)
+
+async def test_started(started):
+    for provider in started:
+        async with provider.setup("gpt-4o") as handle:
+            assert await handle.model.generate("Hello") == "Hello! You said: Hello"
+        assert not handle.is_active
+
+async def test_by_name(model_providers):
+    async with model_providers.setup("openai:gpt-4") as handle:
+        assert await handle.model.generate("Hello") == "Hello! You said: Hello"
+    assert not handle.is_active
+
+async def test_by_fixture(my_model_provider):
+    async with my_model_provider.setup("gpt-4") as handle:
+        assert await handle.model.generate("Hello") == "Hello! You said: Hello"
+    assert not handle.is_active
+"""
+
+
 @pytest.fixture(scope="module")
 def urls(forks: Forks) -> Iterator[dict[str, str]]:
     """Where a model server with both APIs is; it says what it is told."""
@@ -103,6 +137,12 @@ def test_the_required_fixtures(suite: pytest.Pytester, forks: Forks) -> None:
         """
     )
     run(forks, suite, passed=10)
+
+
+def test_the_other_ways_to_enter_and_to_lease(suite: pytest.Pytester, forks: Forks) -> None:
+    """What the guide's fixtures hold is leased in a block, and started and closed by a fixture of the user's own."""
+    (suite.path / "suite_ways.py").write_text(OTHER_WAYS, "utf-8")
+    run(forks, suite, passed=6)
 
 
 def test_discovery(suite: pytest.Pytester, forks: Forks) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from tests.seed.samples.vllm_provider import VLLMProvider
+from tests.seed.ways import ways_to_enter, ways_to_lease
 
 from doteval import HandleInactiveError, ModelProvider, ModelProviders
 from doteval.servers import HTTPReady, ReadinessView
@@ -68,13 +70,26 @@ async def test_the_vllm_provider_works_on_its_own() -> None:
         _ = handle.model
 
 
-async def test_the_vllm_provider_is_found_by_name_and_closed_with_the_others() -> None:
-    """Among all providers, where the end of the block tears down what is left."""
+@ways_to_enter
+async def test_the_vllm_provider_is_found_by_name_and_closed_with_the_others(enter: Any) -> None:
+    """Among all providers, where the end tears down what is left."""
     provider = Ours(base_port=free_port())
-    async with ModelProviders({"servers": provider}, discover=False) as providers:
+    async with enter(ModelProviders({"servers": provider}, discover=False)) as providers:
         handle = await providers.setup("servers:small")
         process = provider._servers["small"]
         assert await handle.model.ask("Hello") == str(process.pid)
     assert process.returncode is not None
     assert not handle.is_active
     assert provider._servers == {}
+
+
+@ways_to_enter
+@ways_to_lease
+async def test_the_vllm_provider_can_be_entered_and_so_can_its_leases(enter: Any, lease: Any) -> None:
+    """Its class has been written without our base, which is inherited besides; so it is one of ours."""
+    async with enter(Ours(base_port=free_port())) as provider, lease(provider.setup("small")) as handle:
+        process = provider._servers["small"]
+        assert await handle.model.ask("Hello") == str(process.pid)
+        kept = await provider.setup("small")
+    assert process.returncode is not None
+    assert not kept.is_active

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 from functools import partial
@@ -51,11 +51,15 @@ from .reporter import Reporter, logger
 from .resource import Resource
 from .snapshot import snapshot
 from .turn import Turns
+from .waits import ending_of
 
 ModelT = TypeVar("ModelT")
 
 _JITTER = 0.1
 """The part of `max_lifetime` by which a resource may end sooner, so that not all end together."""
+
+_TURNS = 3
+"""How many turns of the loop a task has for entering a handle that it was just given, as by a stream."""
 
 is_logged = logger.isEnabledFor
 
@@ -108,9 +112,9 @@ class Engine(Generic[ModelT]):
         self._provider = provider
         self._ledger = ledger
         self._make = make
-        self._healthy = healthy
         self._new_resource = partial(
             Resource[ModelT],
+            healthy=healthy,
             opens=Turns(max_concurrent_opens),
             close_timeout=close_timeout,
             health_timeout=health_timeout,
@@ -132,7 +136,7 @@ class Engine(Generic[ModelT]):
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
         self._context = copy_context()
         self._leaks = Leaks(provider, leak_after, self.loop, partial(self.loop.call_soon, self._on_dropped))
-        # One attribute for all: with more than 30, Python finds each of them more slowly.
+        # One attribute for all: with 30, Python finds each of them more slowly.
         self._alarms = Alarms(
             expiry=Alarm(partial(self._on_time, ledger.expire), may_come_sooner=False),
             ageing=Alarm(partial(self._on_time, ledger.age), may_come_sooner=True),
@@ -180,6 +184,19 @@ class Engine(Generic[ModelT]):
             self._alarms.expiry.poke()
         if self._drained is not None and self._ledger.is_drained:
             self._drained.set()
+
+    def _ask(self, wants: tuple[Want, ...], owner: Hashable) -> Request:
+        request = self._ledger.ask(wants, owner, self._now())
+        self._apply()
+        return request
+
+    async def _ask_again(self, failed: Request) -> Request:
+        """Where it would be a deadlock, when who was just given a handle has had the time to enter it."""
+        for _ in range(_TURNS):
+            if ending_of(failed) == "deadlock":
+                await self.checkpoint()
+                failed = self._ask(failed.wants, failed.owner)
+        return failed
 
     def _on_time(self, look: Callable[[float], float | None]) -> float | None:
         deadline = look(current_time())
@@ -250,7 +267,7 @@ class Engine(Generic[ModelT]):
     def _resource(self, entry: Entry) -> Resource[ModelT]:
         watch = _Watch(self, entry)
         entry.inside = Inside(entry, partial(self._close, entry))
-        return self._new_resource(watch.make, self._healthy, watch, label=entry.want.label)
+        return self._new_resource(watch.make, watch, label=entry.want.label)
 
     def _close(self, entry: Entry, reason: str) -> None:
         self._ledger.close(entry, reason, self._now())

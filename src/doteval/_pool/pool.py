@@ -106,9 +106,8 @@ class Pool(Engine[ModelT]):
         if self._looks:
             for want in wants:
                 self._drop_broken(want.key)
-        request = self._ledger.ask(wants, self._owner_here(), self._now())
-        self._apply()
-        return await self._granted(request)
+        request = self._ask(wants, self._owner_here())
+        return await self._granted(await self._ask_again(request) if request.state is State.FAILED else request)
 
     async def _granted(self, request: Request) -> tuple[Lease, ...]:
         """Wait until the request is decided; one coroutine, as a crowd may wait here."""

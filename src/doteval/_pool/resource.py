@@ -55,8 +55,8 @@ class Resource(Generic[ModelT]):
 
     Args:
         make: Makes the context manager; called in the task, so what it raises is reported as well.
-        healthy: Tells whether the model is still good.
         listener: Who is told.
+        healthy: Tells whether the model is still good.
         label: The resource id, for messages.
         opens: Limits how many context managers are being entered at once.
         close_timeout: How long leaving the context manager may take, in seconds.
@@ -66,9 +66,9 @@ class Resource(Generic[ModelT]):
     def __init__(
         self,
         make: Callable[[], AbstractAsyncContextManager[ModelT]],
-        healthy: Callable[[ModelT], Awaitable[bool]],
         listener: ResourceListener,
         *,
+        healthy: Callable[[ModelT], Awaitable[bool]],
         label: str,
         opens: Turns,
         close_timeout: float,

@@ -48,11 +48,12 @@ def warn(request: Request, account: Sequence[str], *, is_left_behind: bool) -> N
 
 def left_behind(ledger: Ledger) -> list[str]:
     """Who holds what, where all of them have ended: in a notebook, say, as tasks of a program that end hand it on."""
-    return ledger.left_behind() if _is_interactive() else []
+    is_kept = ledger.capacity is not None  # asked first, as each wait for an opening asks
+    return ledger.left_behind() if is_kept and _is_interactive() else []
 
 
 def _is_interactive() -> bool:
     """Whether somebody types what is run, as in a notebook, so that tasks end whose handles are there still."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     program = getattr(sys.modules.get("__main__"), "__spec__", None)
-    return shell is not None or hasattr(sys, "ps1") or getattr(program, "name", "") == "asyncio.__main__"
+    return shell is not None or "ps1" in vars(sys) or getattr(program, "name", "") == "asyncio.__main__"

@@ -39,8 +39,8 @@ class EnteredProvider:
         self._ended = on_ended
         self._resource = Resource(
             lambda: provider,
-            _always_healthy,
             self,
+            healthy=_always_healthy,
             label=name,
             opens=Turns(1),
             close_timeout=getattr(provider, "close_timeout", CLOSE_TIMEOUT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic
 
@@ -60,6 +61,17 @@ class BasicProviderContract(Tidiness[ModelT], Generic[ModelT]):
             async with await self.lease(provider) as handle:
                 await self.check_use(handle)
             assert not handle.is_active, "the handle is active after its 'async with': do not override __aexit__"
+            setup: Any = provider.setup(self.spec, **self.config)
+            has_block = hasattr(setup, "__aenter__")
+            if not has_block:
+                await setup  # else Python says, too, that nobody has awaited it
+            assert has_block, (
+                f"setup() returned a {type(setup).__name__}, so 'async with provider.setup(...)' does not work: write "
+                "it as 'async def setup(...)'"
+            )
+            async with setup as handle:
+                await self.check_use(handle)
+            assert not handle.is_active, "the handle is active after 'async with provider.setup(...)'"
 
     async def test_a_second_teardown_does_nothing(self) -> None:
         """Neither of the handle, nor of the provider for something that is not there."""
@@ -159,6 +171,42 @@ class BasicProviderContract(Tidiness[ModelT], Generic[ModelT]):
             )
             self.check_closed(model, "leaving 'async with'")
 
+    async def test_start_and_aclose_do_what_async_with_does(self) -> None:
+        """In a task each, as hooks, fixtures and cells of notebooks call them."""
+        provider = self.make_provider()
+        given: list[object] = []
+        handles: list[ModelHandle[ModelT]] = []
+        models: list[ModelT] = []
+
+        async def start() -> None:
+            given.append(await provider.start())
+
+        async def use() -> None:
+            for spec in self.at_once(provider):
+                handles.append(await self.lease(provider, spec))
+                await self.check_use(handles[-1])
+                models.append(handles[-1].model)
+
+        async def life() -> None:
+            await in_a_task(start)
+            try:
+                await in_a_task(use)
+            finally:
+                await in_a_task(provider.aclose)
+
+        error = await failure_of(life())
+        assert error is None, (
+            f"with 'await provider.start()' and 'await provider.aclose()' in place of 'async with', it failed with "
+            f"{error!r}: let super() do both; what is yours belongs in __aenter__ and __aexit__"
+        )
+        assert given == [provider], f"start() returned {given[0]!r}: return what super().start() returns, the provider"
+        for handle, model in zip(handles, models, strict=True):
+            assert not handle.is_active, (
+                f"the handle on '{handle.resource_id}' is active after aclose(): call super().aclose(), or write "
+                "__aexit__ instead"
+            )
+            self.check_closed(model, "aclose()")
+
     async def test_a_failed_setup_hurts_nobody(self) -> None:
         """It raises an ordinary exception that says something, and others can be set up before and after it."""
         if self.bad_spec is None and self.bad_config is None:
@@ -241,6 +289,12 @@ class BasicProviderContract(Tidiness[ModelT], Generic[ModelT]):
                 assert SECRET not in text, (
                     f"{what} shows the API key that setup() was given: leave it out, as it ends up in logs"
                 )
+
+
+async def in_a_task(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run it in a task that ends with it."""
+    async with create_task_group() as task_group:
+        task_group.start_soon(function)
 
 
 class _MineError(Exception):
