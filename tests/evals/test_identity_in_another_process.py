@@ -295,3 +295,25 @@ def test_what_was_looked_at_is_not_kept() -> None:
     gc.collect()
     assert [each() for each in references] == [None] * len(references)
     assert len(_first) <= before
+
+
+def test_what_the_run_before_was_given_is_not_kept() -> None:
+    """Of arguments that are made anew for each run no more is kept than that of one run, also of cells in them."""
+
+    class Data(dict[str, int]):
+        pass
+
+    def evaluation() -> None: ...
+
+    references: list[weakref.ref[Any]] = []
+    for _ in range(4):
+        held: dict[str, Any] = {"__name__": "cell", "Data": Data}
+        exec(FACTORY, held)
+        walk = Walk()
+        walk.add_function("its code", evaluation)
+        walk.add("the argument 'tools'", held["TOOLS"])
+        assert len([name for name in walk.parts if "(2)" in name]) > 0
+        references += [weakref.ref(tool.__closure__[0].cell_contents) for tool in held["TOOLS"]]
+    del held, walk
+    gc.collect()
+    assert len([each for each in references if each() is not None]) <= 2

@@ -128,6 +128,8 @@ class Names:
         """The numbers in the order in which they were met."""
         self._root: object = None
         """What the parts are of."""
+        self._known: set[tuple[str, int]] = set()
+        """What this has looked for in `_first`."""
 
     def of(self, root: object) -> None:
         """They are those of something, and of what is looked at after it."""
@@ -158,6 +160,7 @@ class Names:
             described: What is said of the others.
         """
         numbers = self._as_met | self._in_order({self._place(name): each for name, each in described.items()}, parts)
+        self._let_go()
         found: dict[str, list[tuple[int, str, str]]] = {}
         for name, part in parts.items():
             digest = described[name].digest(numbers) if name in described else part
@@ -207,12 +210,21 @@ class Names:
             except TypeError:  # nobody tells when it is gone
                 return look
         known, key = _first.setdefault(root, {}), (_MARK.sub("", name.name), id(name.owner))
+        self._known.add(key)
         owner, first = known.get(key, (lambda: None, look))
         if owner() is name.owner:
             return first
         if len(known) < _MOST_FIRST:
             known[key] = _reference_to(name.owner), look
         return look
+
+    def _let_go(self) -> None:
+        """Keep nothing alive that is no part any more, as the arguments of the run before are none."""
+        known = _first.get(id(self._root), {})
+        for key in known.keys() - self._known:
+            reference, _ = known.get(key, (None, ""))
+            if not isinstance(reference, weakref.ref) or reference() is None:
+                known.pop(key, None)
 
 
 def _reference_to(owner: Any) -> Callable[[], object]:
@@ -265,8 +277,9 @@ def _marked(text: str, numbers: Mapping[int, str]) -> str:
 
 
 def _ordered(text: str) -> str:
-    while _OPEN in text:
-        text = _IN_NO_ORDER.sub(lambda found: ", ".join(sorted(found[1].split(_NEXT))), text)
+    count = text.count(_OPEN)
+    while count:
+        text, count = _IN_NO_ORDER.subn(lambda found: ", ".join(sorted(found[1].split(_NEXT))), text)
     return text
 
 
