@@ -121,7 +121,7 @@ def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescori
         raise StoreError(
             store._database.shown,
             f"has other results of '{evaluation.name}' than those that were scored: {changed:,} of "
-            f"{len(made.rows):,} rows were run again meanwhile, or removed",
+            f"{len(made.rows):,} rows were run again meanwhile, moved or removed",
             "Nothing was written. Rescore again when no run is at it.",
         )
 

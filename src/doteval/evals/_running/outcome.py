@@ -106,11 +106,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecords(Sequence[Record]):
-    """The rows of an evaluation in a store; whoever asks for some reads them anew."""
+    """The rows of an evaluation in a store; whoever asks for some reads them anew.
+
+    Args:
+        results: The store.
+        evaluation: The evaluation.
+        total: How many there are.
+        last: The number of the one that was written last.
+        place: What the store is called in messages.
+    """
 
     results: Results
     evaluation: Stored
     total: int
+    last: int
     place: str
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
@@ -165,16 +174,22 @@ class StoredRecords(Sequence[Record]):
         """Those from one place on, up to another one.
 
         Raises:
-            StoreError: They are not all there any more.
+            StoreError: They are not all there any more, as they were.
         """
         found = first
-        for record in self.results.records(self.evaluation, first=first, most=end - first):
+        for record in self.results.records(self.evaluation, first=first, most=end - first, until=self.last):
+            if found == first:  # the places of all that is read were known before
+                self._check()
             found += 1
             yield record
         if found < end:
-            there = len(self.results.ids(self.evaluation))
+            self._check()
+
+    def _check(self) -> None:
+        there = self.results.written_until(self.evaluation, self.last)
+        if there < self.total:
             raise StoreError(
                 self.place,
                 f"has {there:,} of the {self.total:,} rows of '{self.evaluation.name}' that there were",
-                "It was deleted, or another run has started over since: read records before that.",
+                "It was deleted, or another run has changed it or started over since: read records before that.",
             )
