@@ -24,6 +24,7 @@ from .._results.statistics import Summary, summarise
 from .abort import Abort
 from .arguments import Arguments
 from .beginning import begun, warnings_of, warnings_of_doubts
+from .blocking import in_own_thread
 from .caching import answering
 from .changes import Changes
 from .commits import Commits
@@ -299,7 +300,10 @@ async def _missing(
 ) -> AsyncGenerator[Row | Known]:
     """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
-    retries_failed = changes.failed(settings.epochs) > settings.errors_allowed
+    allowed = settings.errors_allowed
+    retries_failed = changes.failed(settings.epochs) > allowed
+    if retries_failed and allowed:  # else those that the dataset has no more make no difference
+        retries_failed = await in_own_thread(_failed, evaluation, settings, changes) > allowed
     wanted = settings.selection.row
 
     def move() -> None:
@@ -331,6 +335,24 @@ async def _missing(
         advice = "Name one by what its column 'id' holds, or by its number, counted from 0."
         raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
     move()
+
+
+def _failed(evaluation: Evaluation, settings: Settings, changes: Changes) -> int:
+    """How many of the samples that failed are of rows that the dataset still has, as far as it can be read now; blocks.
+
+    Args:
+        evaluation: Whose dataset.
+        settings: Which of its rows, and how many samples of each.
+        changes: What is known, before any of it was read.
+    """
+    with suppress(Exception):  # whoever runs it is told
+        rows = evaluation.source.look()
+        if rows is not None:
+            left = changes.anew()
+            chosen = settings.selection.look(rows)
+            samples = [sample for row in chosen for sample in left.of(row).values()]
+            return sum(each.failed for each in samples if each.sample <= settings.epochs)
+    return changes.failed(settings.epochs)
 
 
 def _added_up(
