@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from doteval import Result, foreach
-from doteval.evals import Record, Store, StoreError, delete, run
+from doteval.evals import Outcome, Record, Store, StoreError, delete, run
+from doteval.evals._results.live import Live
+from doteval.evals._results.pricing import Prices
 from doteval.evals._results.reading import Moved, Stored
 from doteval.evals._running.outcome import StoredRecords
 
@@ -24,7 +27,6 @@ READERS: dict[str, Callable[[Store, Stored], Iterable[str]]] = {
     "scores": lambda store, stored: (str(scores["size"]) for scores, _ in store.scores(stored)),
     "known": lambda store, stored: (known.key for known in store.known(stored)),
     "texts": lambda store, stored: (key for key, *_ in store.texts(stored)),
-    "of an outcome": lambda store, stored: (record.key for record in StoredRecords(store, stored, ROWS, "")),
 }
 
 
@@ -83,6 +85,141 @@ async def test_what_is_gone_is_not_there(store: Store) -> None:
             store.finish(stored, ROWS - 100, [str(number) for number in range(600, 700)])
             await store.flush()
     assert seen == Counter([*map(str, range(600)), *map(str, range(700, ROWS))])
+
+
+@pytest.mark.parametrize("is_rewritten", [False, True])
+async def test_records_of_an_outcome_that_change_while_they_are_read_are_told_of(
+    is_rewritten: bool, store: Store
+) -> None:
+    """The others are those of before."""
+    stored, _ = store.begin("e", "n", model="", identity={})
+    for number in range(ROWS):
+        store.put(stored, Record(number, str(number), "", {}))
+    await store.flush()
+    stored = store.evaluations()[0]
+    seen: list[Record] = []
+    with pytest.raises(StoreError, match=f"{ROWS - 1:,} of the {ROWS:,} rows"):
+        for record in StoredRecords(store, stored, ROWS, store.last_written(stored), ""):
+            seen.append(record)
+            if record.number == 600:
+                if is_rewritten:
+                    store.put(stored, Record(1100, "1100", "", {}, output="of another run"))
+                else:
+                    store.move(stored, [Moved("1100", "1100", 0)])
+                await store.flush()
+    assert [(record.number, record.output) for record in seen] == [(each, None) for each in range(ROWS) if each != 1100]
+
+
+Rows = list[tuple[int, str]]
+"""Ids, and what is asked."""
+LATER: dict[str, Callable[[Rows], Rows]] = {
+    "as it is": lambda rows: rows,
+    "appended": lambda rows: [*rows, (9, "new")],
+    "put before": lambda rows: [(9, "new"), *rows],
+    "edited": lambda rows: [(number, f"new {text}") for number, text in rows],
+    "one edited": lambda rows: [(number, text.replace("c", "new")) for number, text in rows],
+    "last edited": lambda rows: [*rows[:-1], (rows[-1][0], "new")],
+    "edited, and one more": lambda rows: [(9, "new"), *((number, f"new {text}") for number, text in rows)],
+    "one removed": lambda rows: rows[1:],
+    "one exchanged": lambda rows: [*rows[1:], (9, "new")],
+    "reversed": lambda rows: rows[::-1],
+    "first two": lambda rows: [rows[1], rows[0], *rows[2:]],
+    "ids exchanged": lambda rows: [(rows[1][0], rows[0][1]), (rows[0][0], rows[1][1]), *rows[2:]],
+}
+OPTIONS: dict[str, dict[str, Any]] = {"gone on with": {}, "fresh": {"fresh": True}, "more samples": {"epochs": 2}}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("how", LATER)
+@pytest.mark.parametrize("fails", [False, True])
+async def test_records_of_an_outcome_are_those_of_its_run_whatever_is_run_later(
+    how: str, options: str, fails: bool, tmp_path: Path
+) -> None:
+    """Or it is said that they are not there any more; and a page that reads on shows what is there."""
+    rows: Rows = [(number, text) for number, text in enumerate("abcd")]
+
+    @foreach("text", lambda: [{"id": number, "text": text} for number, text in rows])
+    def ask(text: str) -> Result:
+        if fails and text in "bd":
+            raise ValueError(text)
+        return Result(text)
+
+    async def ran(**given: Any) -> Outcome:
+        return await run(ask, store=tmp_path / "r.db", changed="keep", max_errors=None, **given)
+
+    live = Live(Store(tmp_path / "r.db"), lambda results: results.evaluations(), "all", Prices({}))
+    page: dict[int, dict[tuple[str, int], int]] = {}
+    last = 0
+
+    def read_on() -> None:
+        nonlocal last
+        (now,) = live.state()["evaluations"]
+        answer = json.loads(live.rows(now["id"], last) or "")
+        block = answer["block"]
+        page.setdefault(now["id"], {}).update(
+            zip(zip(block["key"], block["sample"], strict=True), block["number"], strict=True)
+        )
+        last = answer["last"]
+
+    outcome = await ran()
+    summary, before = outcome.summary, [*outcome.records]
+    read_on()
+    is_retried, fails = fails, False
+    rows = LATER[how](rows)
+    later = await ran(**OPTIONS[options])
+    assert [*later.records] == [*later.records[:]]
+    readings: list[Callable[[], list[Record]]] = [
+        lambda: [*outcome.records],
+        lambda: [outcome.records[place] for place in range(len(before))],
+        lambda: outcome.records[::-1][::-1],
+    ]
+    read = 0
+    for reading in readings:
+        with suppress(StoreError):
+            assert reading() == before
+            read += 1
+    assert outcome.summary == summary
+    assert read == (3 if options != "fresh" and how in ("as it is", "appended") and not is_retried else 0)
+    read_on()
+    there = {(each.key, each.sample): each.number for each in later.records}
+    shown = page[max(page)]
+    assert {place: shown.get(place) for place in there} == there
+
+
+@pytest.mark.parametrize("name", [*READERS, "page", "page, further on", "one row", "summary", "count"])
+def test_what_is_read_of_an_evaluation_takes_no_steps_for_others(name: str, tmp_path: Path) -> None:
+    """As SQLite counts them."""
+    readers: dict[str, Callable[[Any, Stored], object]] = {
+        **READERS,
+        "page": lambda results, stored: [*results.written_after(stored, 0, ROWS)],
+        "page, further on": lambda results, stored: [*results.written_after(stored, 3, ROWS)],
+        "one row": lambda results, stored: results.row(stored, "3"),
+        "summary": lambda results, stored: results.summary(stored),
+        "count": lambda results, stored: (results.last_written(stored), results.written_until(stored, 5)),
+    }
+    steps: list[int] = []
+    with Store(tmp_path / "s.db") as store:
+        for number in range(4):
+            stored, _ = store.begin("e", f"{number}", model="", identity={})
+            for place in range(1000 if number else 20):
+                error = "no" if name == "those that failed" else None
+                store.put(stored, Record(place, str(place), "", {}, error=error, scores={"size": place}))
+            store.leave(stored)
+            store.close()
+            store.__enter__()
+            with store.snapshot() as results:
+                first = results.evaluations()[0]
+                steps.append(0)
+
+                def count() -> None:
+                    steps[-1] += 1
+
+                assert results._connection is not None
+                results._connection.set_progress_handler(count, 1)
+                found: Any = readers[name](results, first)
+                assert not isinstance(found, Iterator) or [*found]
+                results._connection.set_progress_handler(None, 0)
+    assert max(steps) < min(steps) + 100
 
 
 @pytest.mark.parametrize("is_stored", [True, False])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio import from_thread, to_thread
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from doteval import ModelRequestError, ReplyCache, Result, foreach
 from doteval._replies.asked import asked
@@ -210,26 +207,3 @@ async def test_a_row_that_is_set_aside_meanwhile_is_told(tmp_path: Path) -> None
     await evaluation("begun")()
     with pytest.raises(StoreError, match="1 of 1 rows were run again meanwhile"):
         await rescore("default", score, store=path)
-
-
-PLACES = st.sampled_from(["main", "a", "b"])
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.tuples(PLACES, PLACES), min_size=1, max_size=5))
-def test_what_scores_cost_is_kept_wherever_they_are_written_over(steps: list[tuple[str, str]], path: Path) -> None:
-    """A copy has what the original has cost, and besides what was paid for the scores that it takes the place of."""
-    copy = path.with_name("copy.db")
-    shutil.copyfile(path, copy)
-    paid, score = {"main": 0}, in_coroutine(FakeModel("judging"))
-    for source, to in steps:
-        if source in paid:
-            anyio.run(partial(rescore, source, score, store=copy, into=to, overwrite=True))
-            paid[to] = paid[source] + ROWS + (paid.get(to, 0) if to != source else 0)
-    with Store(copy) as store:
-        for experiment, requests in paid.items():
-            (stored,) = store.evaluations(experiment)
-            summary = store.summary(stored)
-            usages = [*summary.usage_by_model, *summary.gone]
-            assert sum(each.requests for each in usages if each.role == "scorer") == requests
-            assert sum(each.requests for each in usages if each.role != "scorer") == ROWS

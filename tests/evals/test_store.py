@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.parse  # noqa: F401 - pathlib needs it, where nobody can read the standard library
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import Event, create_task_group
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.blocked import wait_all_tasks_blocked
 
 from doteval import Completion, Result, ToolCall, Usage, foreach
@@ -197,6 +199,59 @@ async def test_rows_that_failed_are_run_again_where_the_evaluation_did_not_pass(
     outcome = await run(making(calls, range(5)), store=path, max_errors=0, changed="keep")
     assert calls == [2]
     assert (outcome.summary.errors, outcome.known) == (0, 4)
+
+
+ROWS_LATER = st.sampled_from(["as it was", "removed", "edited", "moved"])
+
+
+@pytest.mark.parametrize("kind", ["list", "function", "async"])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(st.booleans(), ROWS_LATER), min_size=1, max_size=5),
+    added=st.integers(0, 1),
+    lacking=st.integers(0, 1),
+)
+def test_rows_that_failed_are_run_again_where_more_of_the_dataset_failed_than_may(
+    kind: str, rows: list[tuple[bool, str]], added: int, lacking: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As it is now: those that it has no more, or with other values, do not count, as far as it can be read twice."""
+    path = tmp_path_factory.mktemp("store") / "results.db"
+    calls: list[str] = []
+    now = [f"{number}" for number in range(len(rows))]
+    failing = {value for value, (fails, _) in zip(now, rows, strict=True) if fails}
+
+    async def read() -> AsyncIterator[Any]:
+        for each in made():
+            yield each
+
+    def made() -> list[Any]:
+        return [{"id": value.removeprefix("new "), "value": value} for value in now]
+
+    def ran(max_errors: int | None) -> None:
+        @foreach("value", read if kind == "async" else made if kind == "function" else made(), concurrency=1)
+        async def eval_it(value: str) -> Result:
+            calls.append(value)
+            if value in failing:
+                raise ValueError("no")
+            return Result(value)
+
+        with suppress(TooManyErrorsError):
+            anyio.run(partial(run, eval_it, store=path, max_errors=max_errors, changed="keep", abort_after=0))
+
+    ran(None)
+    calls.clear()
+    before, now = now, []
+    for value, (_, what) in zip(before, rows, strict=True):
+        if what != "removed":
+            now.insert(0 if what == "moved" else len(now), f"new {value}" if what == "edited" else value)
+    now += ["added"] * added
+    failed = failing if kind == "async" else failing & {*now}
+    allowed = max(len(failing & {*now}) - lacking, 0)
+    again = {*now} & failing if len(failed) > allowed else set[str]()
+    if now:
+        ran(allowed)
+        assert {*calls} == again | ({*now} - {*before})
+        assert len(calls) == len({*calls})
 
 
 async def test_changed_rows_are_run_again_with_a_warning(path: Path) -> None:

@@ -6,17 +6,19 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .._errors import StoreError
-from .gone import add_usage, usage_gone, usage_in
+from .._errors import ConcurrentRunError, StoreError
+from .gone import add_unknown, add_usage, usage_gone, usage_in
 from .identity import Identity
 from .plain import storable
 from .reading import IS_ASIDE, Snapshot, Stored, find
 from .record import Record
 from .rows import cells_named
-from .runs import check_idle, note
+from .runs import check_idle, note, noted
 from .store import Store
+from .usage import ModelUsage, UsageSums
 
 SCORER = "scorer"
 """The role of models that were asked for scores of outputs that were there."""
@@ -89,7 +91,7 @@ def copy_rescored(
         for each in made:
             check_idle(connection, store.path, experiment, each.evaluation.name)
             _check_unchanged(connection, store, each)
-        return [_copied(connection, each, experiment, about) for each in made]
+        return [_copied(connection, store, each, experiment, about) for each in made]
 
 
 def copy_whole(connection: sqlite3.Connection, evaluation: Stored, experiment: str) -> None:
@@ -103,9 +105,11 @@ def copy_whole(connection: sqlite3.Connection, evaluation: Stored, experiment: s
     changes = {"experiment": experiment, "run": None}
     values = [(*changes.values(), evaluation.id)]
     number = _copy(connection, "evaluations", changes, "id = ?", values, leaving=("id",)).lastrowid
+    assert number is not None
     tables = [("rows", _columns(connection, "rows")), *_tables_beside_rows(connection)]
     for table, _ in tables:
         _copy(connection, table, ["evaluation"], "evaluation = ?", [(number, evaluation.id)], leaving=("id",))
+    add_unknown(connection, number, "experiment = ? AND name = ?", evaluation.experiment, evaluation.name)
 
 
 def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescoring) -> None:
@@ -121,12 +125,14 @@ def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescori
         raise StoreError(
             store._database.shown,
             f"has other results of '{evaluation.name}' than those that were scored: {changed:,} of "
-            f"{len(made.rows):,} rows were run again meanwhile, or removed",
+            f"{len(made.rows):,} rows were run again meanwhile, moved or removed",
             "Nothing was written. Rescore again when no run is at it.",
         )
 
 
-def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, about: Mapping[str, Any]) -> Stored:
+def _copied(
+    connection: sqlite3.Connection, store: Store, made: Rescoring, experiment: str, about: Mapping[str, Any]
+) -> Stored:
     evaluation = made.evaluation
     place = experiment, evaluation.name
     changes: dict[str, Any] = {
@@ -145,7 +151,8 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
     cells = [(number, *cells_named(_CHANGED, row.record), row.id) for row in made.rows]
     _copy(connection, "rows", ("evaluation", *_CHANGED), "id = ?", cells, leaving=("id",))
     before = find(connection, *place)
-    if before is not None and before.id == evaluation.id:  # nobody could read there what waits aside any more
+    is_in_place = before is not None and before.id == evaluation.id
+    if is_in_place:  # nobody could read there what waits aside any more
         whose = f"evaluation = ? AND {IS_ASIDE}"
         _copy(connection, "rows", ["evaluation"], whose, [(number, evaluation.id)], leaving=("id",))
     for table, columns in _tables_beside_rows(connection):
@@ -154,23 +161,47 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
             known = " AND (key, sample) IN (SELECT key, sample FROM rows WHERE evaluation = ?)"
         values = (number, evaluation.id, *([number] if known else []))
         _copy(connection, table, ["evaluation"], f"evaluation = ?{known}", [values], leaving=("id",))
-    note(connection, number, about)
+    with suppress(ConcurrentRunError):  # what a run costs that goes on is known when it ends
+        check_idle(connection, store.path, evaluation.experiment, evaluation.name)
+        others = " AND NOT pending" if is_in_place else ""  # one that is pending stays there
+        names = evaluation.experiment, evaluation.name
+        add_unknown(connection, number, f"experiment = ? AND name = ?{others}", *names)
     if before is not None:
-        if before.id != evaluation.id:  # else what it has cost is in the copy
-            _keep_what_scores_cost(connection, number, before.id)
+        if not is_in_place:
+            _keep_what_scores_cost(connection, number, before.id, evaluation.id)
         connection.execute("DELETE FROM evaluations WHERE id = ?", (before.id,))
+    note(connection, number, about)
     connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (number,))
     stored = find(connection, *place)
     assert stored is not None
     return stored
 
 
-def _keep_what_scores_cost(connection: sqlite3.Connection, evaluation: int, before: int) -> None:
-    """Results are going to be replaced: all but their scores was paid where these were copied from."""
-    usages = usage_in(connection, "rows", "evaluation = ?", before) + usage_gone(connection, before)
-    found = [usage for usage in usages if usage.role == SCORER]
+def _keep_what_scores_cost(connection: sqlite3.Connection, evaluation: int, before: int, source: int) -> None:
+    """Results are going to be replaced: all but their scores was paid where these were copied from.
+
+    So was what scores had cost there, which is in the new copy as well. It is known where nothing has been done there
+    since.
+
+    Args:
+        connection: Where.
+        evaluation: The new copy.
+        before: What it replaces.
+        source: What it was copied from.
+    """
+    sums = UsageSums()
+    sums.add(_cost_of_scores(connection, before))
+    if noted(connection, before)[:-1] == noted(connection, source):
+        in_both = _cost_of_scores(connection, source)
+        sums.add(ModelUsage(model, role, *(-count for count in counts)) for model, role, *counts in in_both)
+    found = [usage for usage in sums.by_model() if any(usage[2:])]
     if found:
         add_usage(connection, evaluation, found)
+
+
+def _cost_of_scores(connection: sqlite3.Connection, evaluation: int) -> list[ModelUsage]:
+    usages = usage_in(connection, "rows", "evaluation = ?", evaluation) + usage_gone(connection, evaluation)
+    return [usage for usage in usages if usage.role == SCORER]
 
 
 def _copy(

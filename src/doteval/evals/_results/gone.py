@@ -62,9 +62,11 @@ def keep_usage(
         connection: Where.
         evaluation: The evaluation with which it is kept.
         before: The evaluation that they are of.
-        keys: What the rows are known by; `None`: all, and with them what is gone of that evaluation already.
+        keys: What the rows are known by; `None`: all, and with them what is gone of that evaluation already, and what
+            a run may have cost that is at it.
     """
     if keys is None:
+        add_unknown(connection, evaluation, "id = ?", before)
         found = usage_in(connection, "rows", "evaluation = ?", before) + usage_gone(connection, before)
     else:
         among = "evaluation = ? AND rows.key IN (SELECT each.value FROM json_each(?) AS each)"
@@ -78,12 +80,15 @@ def add_usage(connection: sqlite3.Connection, evaluation: int, usage: Sequence[M
     connection.execute("INSERT INTO gone VALUES (?, ?)", (evaluation, json.dumps(usage)))
 
 
-def unknown_usage() -> Sequence[ModelUsage]:
-    """What a run has cost that was killed, besides what is kept of it."""
-    return [ModelUsage(None, None, 0, 0, 1, 0, 0, 0, 0, 0)]
+def add_unknown(connection: sqlite3.Connection, evaluation: int, where: str, *values: object) -> None:
+    """What runs may have cost, besides what is kept of them, that could not say that they have ended.
 
-
-def is_claimed(connection: sqlite3.Connection, evaluation: int) -> bool:
-    """Whether a run is at an evaluation, or was and could not say that it is not any more."""
-    select = "SELECT 1 FROM evaluations WHERE id = ? AND run IS NOT NULL"
-    return connection.execute(select, (evaluation,)).fetchone() is not None
+    Args:
+        connection: Where.
+        evaluation: The evaluation with which it is kept.
+        where: Which evaluations these were at.
+        values: Those of `where`.
+    """
+    select = f"SELECT 1 FROM evaluations WHERE run IS NOT NULL AND {where}"  # noqa: S608 - names of our own
+    for _ in connection.execute(select, values).fetchall():
+        add_usage(connection, evaluation, [ModelUsage(None, None, 0, 0, 1, 0, 0, 0, 0, 0)])

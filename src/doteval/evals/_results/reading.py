@@ -123,6 +123,8 @@ WHERE evaluation = ? {where} ORDER BY place
 """
 """Some rows of an evaluation, by a list of their keys and samples as JSON."""
 
+_NUMBERED = "SELECT id, {columns} FROM rows WHERE id IN ({found}) ORDER BY id"
+
 
 class Results(ABC):
     """What can be read of a store.
@@ -165,7 +167,13 @@ class Results(ABC):
             return [] if connection is None else noted(connection, evaluation.id)
 
     def records(
-        self, evaluation: Stored, *, failed: bool = False, first: int = 0, most: int = _ALL_OF_THEM
+        self,
+        evaluation: Stored,
+        *,
+        failed: bool = False,
+        first: int = 0,
+        most: int = _ALL_OF_THEM,
+        until: int | None = None,
     ) -> Iterator[Record]:
         """The rows of an evaluation, in the order of the dataset, each with its samples, read as they are needed.
 
@@ -174,8 +182,9 @@ class Results(ABC):
             failed: Whether only those that raised are wanted.
             first: How many of these are left out at the beginning.
             most: How many of the others are wanted at most; all where it is negative.
+            until: The number of the row up to which they were written; `None`: those that were written later, too.
         """
-        where = "AND error IS NOT NULL" if failed else ""
+        where = "AND error IS NOT NULL " * failed + ("" if until is None else f"AND +rows.id <= {until:d}")
         for row in self._pages(FIELDS, evaluation, where, first=first, most=most):
             yield record_of(row)
 
@@ -187,6 +196,14 @@ class Results(ABC):
             select = f"SELECT {FIELDS} {_COUNTED} AND key = ? ORDER BY sample"
             place = evaluation.id, evaluation.epochs, storable(key)
             return [record_of(row) for row in connection.execute(select, place)]
+
+    def written_until(self, evaluation: Stored, last: int) -> int:
+        """How many of the rows that are there were written up to the one of a number, and stand where they stood."""
+        with self._connected() as connection:
+            if connection is None:
+                return 0
+            select, values = f"SELECT count(*) {_COUNTED} AND +rows.id <= ?", (evaluation.id, evaluation.epochs, last)
+            return int(connection.execute(select, values).fetchone()[0])
 
     def last_written(self, evaluation: Stored) -> int:
         """The number of the row that was written last, of those that are there; 0 where there is none."""
@@ -223,12 +240,9 @@ class Results(ABC):
         """
         with self._connected() as connection:
             if connection is not None:
-                rows = connection.execute(
-                    f"SELECT id, {_BRIEF} FROM rows WHERE +evaluation = ? AND sample <= ? AND id > ? "  # noqa: S608
-                    f"{_NOT_ASIDE} ORDER BY id LIMIT ?",
-                    (evaluation.id, evaluation.epochs, after, most),
-                )
-                for number, *row in rows:
+                found = f"SELECT id {_COUNTED} AND +rows.id > ? ORDER BY id LIMIT ?"  # an index has all of that
+                values = evaluation.id, evaluation.epochs, after, most
+                for number, *row in connection.execute(_NUMBERED.format(columns=_BRIEF, found=found), values):
                     yield number, record_of(row)
 
     def texts(self, evaluation: Stored) -> Iterator[tuple[str, int, list[str], list[str]]]:

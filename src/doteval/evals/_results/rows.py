@@ -112,8 +112,7 @@ def move_rows(connection: sqlite3.Connection, evaluation: int, moved: Sequence[t
     )
     renamed = [(key, evaluation, before) for before, key, _ in moved if key != before]
     connection.executemany("UPDATE transcripts SET key = ? WHERE evaluation = ? AND key = ?", renamed)
-    if renamed:  # who reads on after the last number has them under their old keys
-        _renumber(connection, evaluation, {key for key, *_ in renamed})
+    _renumber(connection, evaluation, {key for _, key, _ in moved})  # who reads on after the last has them as they were
 
 
 def _renumber(connection: sqlite3.Connection, evaluation: int, keys: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from .._errors import ConcurrentRunError, StoreError
 from . import claims
 from .changed import Changed, changes_since
 from .database import PATIENCE, Connection, Database
-from .gone import add_usage, is_claimed, keep_usage, unknown_usage
+from .gone import add_unknown, add_usage, keep_usage
 from .holding import Holding
 from .identity import Identity, note_what_is_left, with_what_was_known, with_what_was_written
 from .plain import storable
@@ -129,16 +129,17 @@ class Store(Results):
             with self._database.writing() as connection:
                 if not fresh:
                     check_idle(connection, self._database.path, *names, _IS_RUN, _ADVICE)
-                connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
                 before = find(connection, *names)
-                if before is not None and is_claimed(connection, before.id):  # by a run that nobody has heard of since
-                    add_usage(connection, before.id, unknown_usage())
+                if before is not None:
+                    add_unknown(connection, before.id, "experiment = ? AND name = ? AND pending", *names)
+                connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
                 if before is not None and not fresh:
                     differences = changes_since(counted(connection, before, None), identity, changed)
                 # Where they are no error, all that is there has failed.
                 is_new = before is None or fresh or (bool(differences) and changed != "keep")
                 if before is not None and not is_new:
                     identity = with_what_was_known(identity, before.identity)
+                    add_unknown(connection, before.id, "id = ?", before.id)
                 values = (model, _encode(identity), epochs)
                 if before is not None and not is_new:
                     number: int | None = before.id

@@ -54,6 +54,10 @@ class Changes:
         """How many rows the dataset has no more, when all has been read; one that was edited is still there."""
         return sum(key not in self._edited for key in self.known)
 
+    def anew(self) -> Changes:
+        """The same, before anything of the dataset was read."""
+        return Changes(each for known in self.known.values() for each in known.values())
+
     def failed(self, epochs: int) -> int:
         """How many samples have failed of all that are known, where so many of each row count."""
         return sum(each.failed for known in self.known.values() for each in known.values() if each.sample <= epochs)

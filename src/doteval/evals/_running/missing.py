@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from .._results.statistics import Summary, summarise
 from .abort import Abort
 from .arguments import Arguments
 from .beginning import begun, warnings_of, warnings_of_doubts
+from .blocking import in_own_thread
 from .caching import answering
 from .changes import Changes
 from .commits import Commits
@@ -68,13 +69,14 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
             return None
         summary = results.summary(stored)
         shortfalls, told = _judged(evaluation, settings, summary, results, stored)
+        last = results.last_written(stored)
     if differences or stored.epochs != before.epochs:
         with suppress(StoreError):  # where nobody can write, it is said again
             place.store.adopt(stored, place.identity)
     return Outcome(
         place.name,
         summary,
-        StoredRecords(place.store, stored, summary.samples, place.store._database.shown),
+        StoredRecords(place.store, stored, summary.samples, last, place.store._database.shown),
         answered=True,
         known=stored.stored,
         warnings=(*warnings_of(stored, differences, settings), *warnings_of_doubts(evaluation, stored, place), *told),
@@ -161,6 +163,7 @@ async def _run_rows(
     progress.total = None if size is None else size * settings.epochs
     limit = limit_of(settings.concurrency, evaluation.concurrency)
     kept: list[Record] = []
+    records: Sequence[Record]
     warnings: list[str] = []
     stored: Stored | None = None
     changes = Changes(())
@@ -213,11 +216,13 @@ async def _run_rows(
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
             await place.store.flush()
-            summary, shortfalls, judged = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
+            summary, records, shortfalls, judged = await to_thread.run_sync(
+                _added_up, evaluation, settings, place, stored
+            )
         else:
             if settings.selection.shuffle:
                 kept.sort(key=lambda record: (record.number, record.sample))
-            summary = summarise(kept)
+            summary, records = summarise(kept), kept
             shortfalls, judged = _judged(evaluation, settings, summary, None, None)
     except DatasetError:
         is_unfit = settings.selection.row is not None  # a name of a sample that there is none of
@@ -244,9 +249,7 @@ async def _run_rows(
     return Outcome(
         name,
         summary,
-        kept
-        if place is None or stored is None
-        else StoredRecords(place.store, stored, summary.samples, place.store._database.shown),
+        records,
         answered=place is not None and progress.known > 0 and not progress.calls,
         known=progress.known,
         calls=progress.calls,
@@ -297,7 +300,10 @@ async def _missing(
 ) -> AsyncGenerator[Row | Known]:
     """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
-    retries_failed = changes.failed(settings.epochs) > settings.errors_allowed
+    allowed = settings.errors_allowed
+    retries_failed = changes.failed(settings.epochs) > allowed
+    if retries_failed and allowed:  # else those that the dataset has no more make no difference
+        retries_failed = await in_own_thread(_failed, evaluation, settings, changes) > allowed
     wanted = settings.selection.row
 
     def move() -> None:
@@ -331,10 +337,28 @@ async def _missing(
     move()
 
 
+def _failed(evaluation: Evaluation, settings: Settings, changes: Changes) -> int:
+    """How many of the samples that failed are of rows that the dataset still has, as far as it can be read now; blocks.
+
+    Args:
+        evaluation: Whose dataset.
+        settings: Which of its rows, and how many samples of each.
+        changes: What is known, before any of it was read.
+    """
+    with suppress(Exception):  # whoever runs it is told
+        rows = evaluation.source.look()
+        if rows is not None:
+            left = changes.anew()
+            chosen = settings.selection.look(rows)
+            samples = [sample for row in chosen for sample in left.of(row).values()]
+            return sum(each.failed for each in samples if each.sample <= settings.epochs)
+    return changes.failed(settings.epochs)
+
+
 def _added_up(
     evaluation: Evaluation, settings: Settings, place: Place, stored: Stored
-) -> tuple[Summary, tuple[str, ...], tuple[str, ...]]:
-    """What the results of a run that still has its claim come to, and what its gates say of that; blocks.
+) -> tuple[Summary, Sequence[Record], tuple[str, ...], tuple[str, ...]]:
+    """What the results of a run that still has its claim come to, they, and what its gates say of that; blocks.
 
     Raises:
         ConcurrentRunError: Another run has thrown them away.
@@ -342,8 +366,9 @@ def _added_up(
     with place.store.snapshot() as results:
         finished = results.find(place.experiment, place.name)
         place.store.check(stored, finished)
-        summary = results.summary(stored)
-        return summary, *_judged(evaluation, settings, summary, results, finished)
+        summary, last = results.summary(stored), results.last_written(stored)
+        records = StoredRecords(place.store, stored, summary.samples, last, place.store._database.shown)
+        return summary, records, *_judged(evaluation, settings, summary, results, finished)
 
 
 def _judged(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, overload
 
-from ... import CachedReplies
-from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
+from ... import CachedReplies, DotevalError
+from .._errors import DatasetError, EvaluationWarning, GateError, StoreError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
@@ -104,13 +104,51 @@ class Outcome:
         return TooManyErrorsError(self.name, summary.errors, summary.samples, max_errors, shown, noun, cause)
 
 
+def conclude(outcome: Outcome, max_errors: int | None, warn: Callable[[EvaluationWarning], object]) -> None:
+    """Warn of what is odd, and raise where it has not passed: also where warnings are errors, as these say less.
+
+    Args:
+        outcome: What has come of an evaluation.
+        max_errors: How many rows may raise; `None`: nothing of it is checked.
+        warn: Gives a warning.
+
+    Raises:
+        DotevalError: It has not passed; with warnings that are errors as notes.
+        EvaluationWarning: It has, and warnings are errors; with the others as notes.
+    """
+    refused: list[EvaluationWarning] = []
+    for text in outcome.warnings:
+        try:
+            warn(EvaluationWarning(text))
+        except EvaluationWarning as exc:
+            refused.append(exc)
+    try:
+        if max_errors is not None:
+            outcome.check(max_errors)
+        if refused:
+            raise refused.pop(0)
+    except (DotevalError, EvaluationWarning) as exc:
+        for each in refused:
+            exc.add_note(f"EvaluationWarning: {each}")
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRecords(Sequence[Record]):
-    """The rows of an evaluation in a store; whoever asks for some reads them anew."""
+    """The rows of an evaluation in a store; whoever asks for some reads them anew.
+
+    Args:
+        results: The store.
+        evaluation: The evaluation.
+        total: How many there are.
+        last: The number of the one that was written last.
+        place: What the store is called in messages.
+    """
 
     results: Results
     evaluation: Stored
     total: int
+    last: int
     place: str
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
@@ -165,16 +203,22 @@ class StoredRecords(Sequence[Record]):
         """Those from one place on, up to another one.
 
         Raises:
-            StoreError: They are not all there any more.
+            StoreError: They are not all there any more, as they were.
         """
         found = first
-        for record in self.results.records(self.evaluation, first=first, most=end - first):
+        for record in self.results.records(self.evaluation, first=first, most=end - first, until=self.last):
+            if found == first:  # the places of all that is read were known before
+                self._check()
             found += 1
             yield record
         if found < end:
-            there = len(self.results.ids(self.evaluation))
+            self._check()
+
+    def _check(self) -> None:
+        there = self.results.written_until(self.evaluation, self.last)
+        if there < self.total:
             raise StoreError(
                 self.place,
                 f"has {there:,} of the {self.total:,} rows of '{self.evaluation.name}' that there were",
-                "It was deleted, or another run has started over since: read records before that.",
+                "It was deleted, or another run has changed it or started over since: read records before that.",
             )
