@@ -40,6 +40,7 @@ LAYERS = (
         "doteval._unwritable",
         "doteval._database_files",
         "doteval._caller",
+        "doteval._undelivered",
     ),
     (
         "doteval._loop",
@@ -136,6 +137,7 @@ TOOLS = {
     "doteval._forked",
     "doteval._printed",
     "doteval._secrets",
+    "doteval._undelivered",
     "doteval._unwritable",
     "doteval._writer",
 }

@@ -23,6 +23,7 @@ from ._pool_options import LeaseOptions, check_slots
 from ._provider import ModelProvider, ModelT, in_any_task, raise_all
 from ._runtime import Asked, Runtime
 from ._setup import Setup, marked
+from ._undelivered import deliver_cancellation
 
 PooledT = TypeVar("PooledT", bound="PooledProvider[Any]")
 
@@ -193,6 +194,7 @@ class PooledProvider(_HasRuntime[ModelT]):
         del config  # a traceback would show it
         pool = self.__runtime.entered_pool()
         pool.check_loop()
+        deliver_cancellation()
         if not self.__runtime.fast_acquire:
             await pool.checkpoint()
         if not specs:
@@ -263,6 +265,7 @@ class PooledProvider(_HasRuntime[ModelT]):
             ProviderClosedError: The provider was closed.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
+        deliver_cancellation()
         await self.__runtime.entered_pool().drain()
 
     def resize(self, capacity: int | Sequence[str], /) -> None:

@@ -30,6 +30,7 @@ from ._pool_options import LeaseOptions
 from ._provider import raise_all
 from ._secrets import masked, secrets_of
 from ._spec import check_spec, identified
+from ._undelivered import deliver_cancellation
 
 ModelT = TypeVar("ModelT")
 
@@ -245,6 +246,7 @@ class Runtime(Generic[ModelT]):
                 await pool.checkpoint()
                 lease = pool.lease_now(key)
         if lease is None:  # what follows waits
+            deliver_cancellation()
             (lease,) = await (pool.join(key) or pool.acquire((want or self.want(Asked(spec, config)),)))
         if self.traces:
             pool.trace(lease)

@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, sleep
 from anyio.lowlevel import checkpoint
 
 from .. import Completion, CompletionStream, ModelRequest, ModelRequestError, Prompt, Usage, messages_of
+from .._undelivered import deliver_cancellation
 from ._parameters import check_spelling
 
 Reply: TypeAlias = str | Exception
@@ -150,6 +151,7 @@ class FakeModel:
         messages = messages_of(call.prompt, call.params)
         check_spelling(call.params)
         self._check_open()
+        deliver_cancellation()
         await checkpoint()
         async with self._limiter or nullcontext(), self._counted():
             with ModelRequest(self._name, messages, call.params, source=self) as request:

@@ -16,6 +16,7 @@ from anyio import CapacityLimiter, create_task_group, from_thread, get_cancelled
 from anyio.lowlevel import checkpoint
 
 from ... import CachedReplies, ReplyCache
+from ..._undelivered import deliver_cancellation
 from .._digests import Fingerprint
 from .._errors import EvaluationWarning
 from .._escapes import INTERRUPTS, ends_the_run, raise_cancellation_of_row
@@ -125,6 +126,7 @@ async def rescore(
         StoreError: There is something already, the file cannot be written, or a row was run again while the scorer was
             at work. Then nothing was written.
     """
+    deliver_cancellation()
     if not callable(cast("object", scorer)):
         raise TypeError(f"a scorer is a function of the output, not {scorer!r}")
     if concurrency < 1:
@@ -264,6 +266,7 @@ class _Scoring:
         Returns:
             What ends it: raised in a task of its own, an interrupt would end the event loop.
         """
+        deliver_cancellation()
 
         def emit(record: Record) -> None:
             answers[record.key, record.sample] = record

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ... import ModelHandle, ModelProviders, ReplyCache
+from ..._undelivered import deliver_cancellation
 from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
@@ -229,6 +230,7 @@ async def run(
                 value = cast("Any", given).model if isinstance(given, ModelHandle) else given
                 yield LeasedArguments({**values, chosen: value}, {})
 
+    deliver_cancellation()
     async with ended_by_ctrl_c(), AsyncExitStack() as stack:
         place = None
         spec = "" if chosen is None else spec_of(model)

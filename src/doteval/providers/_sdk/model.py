@@ -24,6 +24,7 @@ from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
 from ..._secrets import masked, shielded
+from ..._undelivered import deliver_cancellation
 from .._headers import checked_headers
 from .attempts import Attempts, watch
 from .events import Body, ending
@@ -147,6 +148,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         params = shielded(params) if params else params
         if self._home is not None:
             self._home.check()
+        deliver_cancellation()
         messages, params = messages_of(prompt, params), _prepared({**self._params, **params})
         sent = self._request(messages, params)
         asked = (
@@ -195,6 +197,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         params = shielded(params) if params else params
         if self._home is not None:
             self._home.check()
+        deliver_cancellation()
         messages, params = messages_of(prompt, params), _prepared({**self._params, **params, "stream": True})
         sent = self._request(messages, params)
         asked = (

@@ -17,6 +17,7 @@ from ..._errors import HandleInactiveError, ModelRequestError
 from ..._handle import ModelHandle
 from ..._messages import Prompt
 from ..._model import Completion, CompletionStream
+from ..._undelivered import deliver_cancellation
 from ...servers._contract import ServerLease
 from .model import ServerModel
 
@@ -84,6 +85,7 @@ class RestartingHandle(ModelHandle[ServerModel]):
             HandleInactiveError: The handle was torn down, or the server has ended too often.
         """
         if self._may_start_again():
+            deliver_cancellation()
             async with self._lock:
                 if self._may_start_again():  # else another task has done it
                     await self._start_again()
