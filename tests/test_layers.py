@@ -123,7 +123,6 @@ DOORS = {
         "doteval.evals._running.engine",
         "doteval.evals._running.files_read",
         "doteval.evals._running.missing",
-        "doteval.evals._running.outcome",
         "doteval.evals._running.selection",
         "doteval.evals._running.settings",
     },

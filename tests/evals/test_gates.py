@@ -417,7 +417,6 @@ def of_scores(scores: dict[int, Any]) -> Any:
 
 
 ALL = dict.fromkeys(range(20), True)
-EXACT: dict[int, Any] = dict.fromkeys(range(20), "exact")
 
 
 @pytest.mark.anyio
@@ -556,17 +555,6 @@ def test_what_is_as_certain_as_can_be_needs_no_interval(
         ([ALL], [ALL | dict.fromkeys(range(2), "exact") | {3: None}], "--max-lost 3", 0, ""),
         ([ALL], [ALL | dict.fromkeys(range(11), "exact")], "--max-lost 11", 0, ""),
         ([ALL | dict.fromkeys(range(11), "exact")], [ALL], "", 0, ""),
-        ([ALL, EXACT], [ALL, EXACT], "--score fast", 0, ""),
-        ([ALL, EXACT], [ALL, ALL], "--score fast", 1, "eval_1: no score can be compared"),
-        ([ALL, ALL], [ALL, EXACT], "--score fast", 1, "eval_1: no row of b has the score fast"),
-        ([EXACT, EXACT], [EXACT, EXACT], "--score fast", 1, "eval_0: no score can be compared"),
-        (
-            [ALL, EXACT],
-            [ALL, dict.fromkeys(range(20))],
-            "--score fast --max-lost 100%",
-            1,
-            "eval_1: no score can be compared",
-        ),
     ],
 )
 def test_what_one_side_lacks_fails_a_build(

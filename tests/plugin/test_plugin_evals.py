@@ -720,39 +720,6 @@ def test_gates_fail_an_evaluation(runs: Runs) -> None:
     usage.stderr.fnmatch_lines(["*--doteval-eval-gate: 'even = 1' is no gate*"])
 
 
-def test_where_warnings_are_errors_the_verdict_goes_before_them(runs: Runs) -> None:
-    """And all of them are told, without lines of doteval's own."""
-    source = """
-        from doteval import foreach, Result
-
-        @foreach("number", [{"id": number, "number": number} for number in range(10)])
-        async def eval_it(number):
-            return Result(number, scores={"even": number % 2 == 0})
-        """
-    runs.write(eval_it=source)
-    strictly = ("--eval-experiment", "main", "-W", "error::doteval.evals.EvaluationWarning")
-    assert_clean(runs.run(*strictly), passed=1)
-    runs.write(
-        eval_it=source.replace('"number": number}', '"number": number % 9}').replace("range(10)", "range(1, 10)")
-    )
-    told = ["*The dataset of *row 8 had other values*", "*The dataset of *are removed.*"]
-    failed = runs.run(*strictly, "--eval-gate", "even >= 0.9", strict=False)
-    failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(
-        ["even is 0.*, and has to be >= 0.9.", *told, "FAILED eval_it.py::eval_it - even is 0.*"]
-    )
-    runs.write(
-        eval_it=source.replace('"number": number}', '"number": number % 8}').replace("range(10)", "range(2, 10)")
-    )
-    failed = runs.run(*strictly, strict=False)
-    failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(
-        ["EvaluationWarning: The dataset of *", "FAILED eval_it.py::eval_it - *EvaluationWarning*"]
-    )
-    failed.stdout.no_fnmatch_line("*running.py*")
-    assert_clean(runs.run(*strictly), passed=1)
-
-
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["here", "xdist"])
 def test_samples_of_rows(runs: Runs, workers: tuple[str, ...]) -> None:
     """As many as the decorator, the ini file or the command line says; only what is missing sets up a fixture."""

@@ -47,7 +47,6 @@ def run(options: argparse.Namespace) -> int:
     losses = [f"{each.name}: {options.after} has none of it{_told_of_another(each, after)}" for each in gone]
     clear, among = clear_among(found), len(family_of(found))
     losses += [loss for comparison in found for loss in _losses(comparison, options, clear, among)]
-    losses += [f"{each.after.name}: no score can be compared" for each in found if _says_nothing(each, found, options)]
     told = [*losses, *_by_chance(found, clear, among, options)]
     if told:
         say(*(f"doteval: {each}" for each in told), file=sys.stderr)
@@ -136,13 +135,8 @@ def _losses(comparison: Comparison, options: argparse.Namespace, clear: Collecti
         if difference.is_of_few(lost + without):
             few = f"{difference.count:,} of the {difference.of:,} rows with {score} in {before} can be compared"
             yield f"{name}: only {few} ({unpaired.told(before, after)}): run {before} again"
-
-
-def _says_nothing(comparison: Comparison, found: Sequence[Comparison], options: argparse.Namespace) -> bool:
-    """Whether it lacks a score to be compared; where some are named, other evaluations may have them on either side."""
-    has_others = bool(options.score) and comparison.paired > 0 and any(each.differences for each in found)
-    is_alone = bool(comparison.only_before or comparison.only_after)
-    return not comparison.differences and (is_alone or not has_others)
+    if not comparison.differences:
+        yield f"{name}: no score can be compared"
 
 
 def _by(difference: Difference, among: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, overload
 
-from ... import CachedReplies, DotevalError
-from .._errors import DatasetError, EvaluationWarning, GateError, StoreError, TooManyErrorsError
+from ... import CachedReplies
+from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
@@ -102,35 +102,6 @@ class Outcome:
         noun = "rows" if self.summary.epochs == 1 else "samples"
         summary, shown = self.summary, tuple(examples.values())
         return TooManyErrorsError(self.name, summary.errors, summary.samples, max_errors, shown, noun, cause)
-
-
-def conclude(outcome: Outcome, max_errors: int | None, warn: Callable[[EvaluationWarning], object]) -> None:
-    """Warn of what is odd, and raise where it has not passed: also where warnings are errors, as these say less.
-
-    Args:
-        outcome: What has come of an evaluation.
-        max_errors: How many rows may raise; `None`: nothing of it is checked.
-        warn: Gives a warning.
-
-    Raises:
-        DotevalError: It has not passed; with warnings that are errors as notes.
-        EvaluationWarning: It has, and warnings are errors; with the others as notes.
-    """
-    refused: list[EvaluationWarning] = []
-    for text in outcome.warnings:
-        try:
-            warn(EvaluationWarning(text))
-        except EvaluationWarning as exc:
-            refused.append(exc)
-    try:
-        if max_errors is not None:
-            outcome.check(max_errors)
-        if refused:
-            raise refused.pop(0)
-    except (DotevalError, EvaluationWarning) as exc:
-        for each in refused:
-            exc.add_note(f"EvaluationWarning: {each}")
-        raise
 
 
 @dataclass(frozen=True, slots=True)

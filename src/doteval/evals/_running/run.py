@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from ... import ModelHandle, ModelProviders, ReplyCache
 from ..._undelivered import deliver_cancellation
+from .._errors import EvaluationWarning
 from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
@@ -38,7 +39,7 @@ from .evaluation import Evaluation
 from .interrupts import ended_by_ctrl_c
 from .limits import Concurrency
 from .missing import answered, run_rows
-from .outcome import Outcome, conclude
+from .outcome import Outcome
 from .retries import Retries, retries_of
 from .selection import Selection
 from .settings import Place, Settings
@@ -261,7 +262,10 @@ def _told(outcome: Outcome, unused: str, max_errors: int | None) -> Outcome:
     """
     if unused:
         outcome = replace(outcome, warnings=(*outcome.warnings, unused))
-    conclude(outcome, max_errors, lambda warning: warnings.warn(warning, stacklevel=5))
+    for text in outcome.warnings:
+        warnings.warn(text, EvaluationWarning, stacklevel=3)
+    if max_errors is not None:
+        outcome.check(max_errors)
     return outcome
 
 

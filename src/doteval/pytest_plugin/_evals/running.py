@@ -25,7 +25,6 @@ from ...evals._running.depends import contents_of, files_of, fingerprints, ident
 from ...evals._running.engine import Progress
 from ...evals._running.files_read import FilesRead
 from ...evals._running.missing import answered, out_of_reach, run_rows
-from ...evals._running.outcome import conclude
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
 from .._fixturedefs import ask_for_all, set_up_only, set_up_others
@@ -263,15 +262,9 @@ class EvalRunning:
         item.user_properties += [(f"score {name}", score.mean) for name, score in scores_of(summary)]
         if outcome.cache is not None:
             item.user_properties += [(name, count_of(outcome.cache)) for name, count_of in CACHE_COUNTS.items()]
-        try:
-            conclude(outcome, self._options.max_errors, item.warn)
-        except (DotevalError, EvaluationWarning) as exc:
-            notes: list[str] = getattr(exc, "__notes__", [])
-            if isinstance(exc, EvaluationWarning):  # as the user's filters say: nobody's lines have to do with it
-                pytest.fail("\n".join([f"EvaluationWarning: {exc}", *notes]), pytrace=False)
-            if notes:
-                item.add_report_section("call", "warnings", "\n".join(notes))
-            raise
+        for warning in outcome.warnings:
+            item.warn(EvaluationWarning(warning))
+        outcome.check(self._options.max_errors)
 
     def _place(self, item: pytest.Function, evaluation: Evaluation) -> Place:
         if item in self._unknown:
