@@ -17,7 +17,7 @@ import jinja2
 import pydantic
 import pytest
 
-from doteval.evals import DependencyError, Evaluation, EvaluationChangedError, EvaluationWarning, Store, run
+from doteval.evals import DependencyError, Evaluation, EvaluationChangedError, EvaluationWarning, GateError, Store, run
 from doteval.evals._results.identity import changes
 from doteval.evals._running import contents
 from doteval.evals._running.declared import Declared, _advice_for
@@ -225,6 +225,9 @@ async def test_warnings_reach_whoever_calls_run(place: Path) -> None:
         warnings.simplefilter("error", EvaluationWarning)
         with pytest.raises(EvaluationWarning, match="was read, and has changed since"):
             await run(it, store=store)
+        with pytest.raises(GateError) as raised:
+            await run(it, store=store, max_errors=0, passes="exact >= 1")
+        assert raised.value.__notes__ == [f"EvaluationWarning: {text}" for text in outcome.warnings]
         await run(it, store=store, experiment="other")
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from doteval import Result, foreach
+from doteval.cli import main
 from doteval.evals import Store, Stored, run
 from doteval.evals._results.compare import compare
 
@@ -79,3 +81,52 @@ def test_outputs_are_not_read_to_compare_scores(tmp_path: Path, monkeypatch: pyt
         assert compare(snapshot, *sides).unpaired.total == 0
     assert statements
     assert not [statement for statement in statements if "output" in statement or "SELECT *" in statement]
+
+
+SCORES = st.sets(st.sampled_from(["a", "b"]))
+SIDES = SCORES.map(lambda scores: (scores, scores)) | st.tuples(*[SCORES | st.sampled_from(["absent", "cut"])] * 2)
+"""The scores of an evaluation on both sides: it may be absent, or have been ended before its first row."""
+SAME: Any = ({"a"}, {"a"})
+
+
+@settings(max_examples=60, deadline=None)
+@given(others=st.lists(SIDES, max_size=2), named=st.sets(st.sampled_from(["a", "b", "c"]), max_size=2))
+@example(others=[({"b"}, {"b"})], named={"a"})
+@example(others=[({"b"}, "absent")], named={"a"})
+@example(others=[({"b"}, {"a", "b"})], named={"a"})
+@example(others=[("cut", {"b"})], named={"a"})
+@example(others=[({"a", "b"}, {"b"})], named={"a"})
+@example(others=[], named={"a", "c"})
+def test_a_build_fails_for_the_scores_that_are_named_and_no_others(
+    others: list[tuple[Any, Any]], named: set[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Where one side has lost one of them, or nobody has it; an evaluation that never had any is not compared."""
+    path = str(tmp_path_factory.mktemp("store") / "results.db")
+
+    def give(experiment: str, name: str, scores: Any) -> None:
+        @foreach("number", range(2))
+        async def eval_it(number: int) -> Result:
+            if scores == "cut":
+                raise KeyboardInterrupt
+            return Result(number, scores=dict.fromkeys(scores, 1))
+
+        with suppress(KeyboardInterrupt):
+            anyio.run(lambda: run(eval_it, store=path, experiment=experiment, name=name))
+
+    evaluations = [SAME, *others]
+    for number, sides in enumerate(evaluations):
+        for experiment, scores in zip(("before", "after"), sides, strict=True):
+            if scores != "absent":
+                give(experiment, f"eval_{number}", scores)
+
+    def is_red(before: Any, after: Any) -> bool:
+        had, has = ({*side} if isinstance(side, set) else set[str]() for side in (before, after))
+        wanted = had & named if named else had
+        if before == "absent" or (named and not wanted and before != "cut"):  # new, or not concerned
+            return False
+        return bool(wanted - has) or "cut" in (before, after) or after == "absent" or not (had & has)
+
+    both = set[str]().union(*(one & other for one, other in evaluations if {type(one), type(other)} == {set}))
+    expected = bool(named - both) or any(is_red(*sides) for sides in evaluations)
+    options = [option for score in sorted(named) for option in ("--score", score)]
+    assert main(["compare", "before", "after", "--store", path, "--fail-if", "worse", *options]) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -467,6 +468,11 @@ async def test_what_is_new_is_judged_unless_somebody_says_that_it_is(tmp_path: P
         assert (
             any("are not judged, as it is new: 'main' has no 'eval_new'" in each for each in outcome.warnings) == is_new
         )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("error")
+            again = await give(of_scores(ALL), allow_new=True, **where)
+        assert (again.shortfalls, again.warnings) == (outcome.shortfalls, outcome.warnings)
+        assert [each.filename for each in caught] == [__file__] * is_new
 
 
 @pytest.mark.parametrize(

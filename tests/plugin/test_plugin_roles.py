@@ -98,6 +98,41 @@ def test_a_role_may_be_anything_and_tests_may_choose(runs: Runs) -> None:
     result.assert_outcomes(passed=2 * 3 + 1)
 
 
+@pytest.mark.parametrize("loop", ["anyio", "asyncio", "trio"])
+def test_fixtures_of_ours_are_never_what_has_changed(runs: Runs, loop: str) -> None:
+    """In whatever event loop they are, another model of a role is all that is said; nor are they what results know."""
+    runs.write(
+        conftest="""
+    import pytest
+
+    @pytest.fixture
+    def own():
+        yield
+    """,
+        eval_it="""
+    from doteval import foreach, Result
+
+    @foreach("prompt", ["a"])
+    async def eval_it(prompt, own, model_client, judge_client, echo_provider, model_providers):
+        return Result(prompt)
+    """,
+    )
+    arguments = ["--model", "echo:one", "--eval-experiment", "it"]
+    plugins = "anyio doteval"
+    if loop != "anyio":
+        plugins += f" {loop}"
+        arguments += ["-o", "asyncio_mode=auto" if loop == "asyncio" else "trio_mode=true"]
+    if loop == "asyncio":
+        arguments += ["-o", "asyncio_default_fixture_loop_scope=function"]
+    assert_clean(runs.run(*arguments, "--model", "judge=echo:two", plugins=plugins), passed=1)
+    result = runs.run(*arguments, "--model", "judge=echo:three", plugins=plugins)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["the model of judge_client's spec was two, and is three: * are of something else."])
+    with Store(Path(runs.pytester.path, ".doteval", "results.db")) as store:
+        (stored,) = store.evaluations("it")
+    assert [name for name in stored.identity if name.startswith("the fixture ")] == ["the fixture 'own'"]
+
+
 @pytest.mark.parametrize("option", [[], ["--model", "jugde=echo:three"]], ids=["none", "misspelt"])
 def test_a_role_without_a_model_says_how_it_gets_one(runs: Runs, option: list[str]) -> None:
     """And a role that nobody asks for is told; others' fixtures that are missing are pytest's to tell."""

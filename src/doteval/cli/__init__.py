@@ -259,7 +259,8 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="compare only this score, and let nothing else fail; may be given several times (default: all)",
+        help="compare only this score, in the evaluations that have it on either side, and let nothing else fail; may "
+        "be given several times (default: all)",
     )
     compare.add_argument(
         "--fail-if",

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._printed import say
 from .._tables import Table
-from ..evals import Stored
+from ..evals import Snapshot, Stored
 from ..evals._results.alike import counterparts, rows_in, told_apart
 from ..evals._results.compare import Comparison, Difference, clear_among, compare, family_of, nearest
 from ..evals._results.tables import number, shown_score
@@ -25,12 +25,20 @@ def run(options: argparse.Namespace) -> int:
         before, after = chosen(results, options.before), chosen(results, options.after)
         same = counterparts(before, after)
         pairs = same or _others_to_compare(before, after, options)
-        found = [_of_scores(compare(results, one, other), options.score) for one, other in pairs]
+        if not pairs:
+            which = f"no evaluation of {options.before!r} is one of {options.after!r}"
+            raise Problem(f"{which}: choose one of each with EXPERIMENT@PART-OF-ITS-NAME")
+        having = {each.id for each in (*before, *after) if _has_one_of(options.score, results, each)}
+        found = [
+            _of_scores(compare(results, one, other), options.score)
+            for one, other in pairs
+            if {one.id, other.id} & having
+        ]
+    wanted = ", ".join(map(shown_score, options.score))
     if not found:
-        which = f"no evaluation of {options.before!r} is one of {options.after!r}"
-        raise Problem(f"{which}: choose one of each with EXPERIMENT@PART-OF-ITS-NAME")
-    gone = _others(before, [comparison.before for comparison in found])
-    new = _others(after, [comparison.after for comparison in found])
+        raise Problem(f"no evaluation that is on both sides has the score {wanted}")
+    gone = _others(before, [one for one, _ in pairs])
+    new = _others(after, [other for _, other in pairs])
     if options.json:
         both = [{**_for_programs(each), "same": bool(same)} for each in found]
         alone = [*({"before": _side(each)} for each in gone), *({"after": _side(each)} for each in new)]
@@ -39,18 +47,30 @@ def run(options: argparse.Namespace) -> int:
         _print(found, options.before, options.after)
         if not same:
             say(*(f"\n{_name(each)}: two evaluations, as none is on both sides" for each in found))
+        without = [one.name for one, other in pairs if not {one.id, other.id} & having]
+        if without:
+            say(f"\nnot compared, as neither side has the score {wanted}: {', '.join(without)}")
         for name, others in ((options.before, gone), (options.after, new)):
             if others:
                 say(f"\nonly {name} has these evaluations: {', '.join(each.name for each in others)}")
     if options.fail_if is None:
         return 0
-    losses = [f"{each.name}: {options.after} has none of it{_told_of_another(each, after)}" for each in gone]
+    lost = [each for each in gone if each.id in having]
+    losses = [f"{each.name}: {options.after} has none of it{_told_of_another(each, after)}" for each in lost]
     clear, among = clear_among(found), len(family_of(found))
-    losses += [loss for comparison in found for loss in _losses(comparison, options, clear, among)]
+    judged = [comparison for comparison in found if comparison.before.id in having]  # to the others, they are new
+    losses += [loss for comparison in judged for loss in _losses(comparison, options, clear, among)]
+    compared = {difference.score for comparison in found for difference in comparison.differences}
+    losses += [f"no row of both has the score {shown_score(each)}" for each in options.score if each not in compared]
     told = [*losses, *_by_chance(found, clear, among, options)]
     if told:
         say(*(f"doteval: {each}" for each in told), file=sys.stderr)
     return 1 if losses else 0
+
+
+def _has_one_of(scores: Collection[str], results: Snapshot, stored: Stored) -> bool:
+    """Whether an evaluation has one of these scores, or may have when it is finished; any does where none is named."""
+    return not scores or stored.finished is None or not {*scores}.isdisjoint(results.summary(stored).scores)
 
 
 def _of_scores(comparison: Comparison, scores: Collection[str]) -> Comparison:

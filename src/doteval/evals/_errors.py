@@ -217,7 +217,8 @@ class EvaluationWarning(UserWarning):
     """What is odd about the results of an evaluation, each of `Outcome.warnings`: at the call of `run`, and in pytest.
 
     ``warnings.simplefilter("error", EvaluationWarning)``, or ``-W error::doteval.evals.EvaluationWarning`` of pytest,
-    makes it an error; the results are kept by then.
+    makes it an error; the results are kept by then. It is raised where nothing else is, and else in the notes of that.
+    What only tells of what ``allow_new``, or ``changed``, was given for is no error then either.
     """
 
 

@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import pytest
 
@@ -116,6 +116,10 @@ class Failures:
             shown.reprcrash.path, shown.reprcrash.lineno = str(frames[-1].path), frames[-1].lineno + 1
             parts.append((shown.reprtraceback, shown.reprcrash, joint))
         bare: Any = _from_exception(error).getrepr(style="value", chain=False)
+        lines = bare.reprtraceback.reprentries[-1].lines
+        if isinstance(error, Warning):  # its text does not say that it is an error here
+            lines[0] = f"{type(error).__name__}: {lines[0]}"
+        lines += _notes_of(error)
         if not parts:
             return bare
         if self._style == "line":
@@ -157,7 +161,23 @@ def _from_exception(error: BaseException) -> pytest.ExceptionInfo[BaseException]
     return excinfo
 
 
-def _cause(error: DotevalError) -> str:
+def _notes_of(error: BaseException) -> list[str]:
+    notes: object = getattr(error, "__notes__", None)
+    return (
+        [line for note in cast("list[object]", notes) for line in str(note).split("\n")]
+        if isinstance(notes, list)
+        else []
+    )
+
+
+def _is_ours(error: BaseException) -> TypeGuard[DotevalError | Warning]:
+    """Whether it is an error of ours, or a warning of ours, where these are errors."""
+    return isinstance(error, DotevalError) or (
+        isinstance(error, Warning) and type(error).__module__.startswith("doteval.")
+    )
+
+
+def _cause(error: DotevalError | Warning) -> str:
     """What comes first where there is little room."""
     match error:
         case ModelSetupError():
@@ -177,18 +197,18 @@ def _leads_to_us(error: BaseException) -> bool:
     return _ours_behind(error) is not None
 
 
-def _ours_behind(error: BaseException) -> DotevalError | None:
+def _ours_behind(error: BaseException) -> DotevalError | Warning | None:
     """What of ours an error was made of, be it in a group; the error itself, where it is one of ours."""
     for each, _ in reversed(chain_of(error)):
         for leaf in leaves_of(each):
-            if isinstance(leaf, DotevalError):
+            if _is_ours(leaf):
                 return leaf
     return None
 
 
 def _told_first(error: BaseException, message: str) -> str:
     """What is in the line at the end of the run: of an error that was made of one of ours, the cause first."""
-    if isinstance(error, DotevalError):
+    if _is_ours(error):
         return _cause(error)
     ours = _ours_behind(error)
     if ours is None or isinstance(error, BaseExceptionGroup):
@@ -198,7 +218,7 @@ def _told_first(error: BaseException, message: str) -> str:
 
 def _concerns_us(group: BaseExceptionGroup[BaseException]) -> bool:
     """Whether an error of ours is in a group, or the group has come out of doteval."""
-    if any(isinstance(leaf, DotevalError) for leaf in leaves_of(group)):
+    if any(map(_is_ours, leaves_of(group))):
         return True
     frames = traceback.walk_tb(group.__traceback__)
     return any(frame.f_globals.get("__name__", "").partition(".")[0] == "doteval" for frame, _ in frames)

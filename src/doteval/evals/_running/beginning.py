@@ -17,6 +17,7 @@ from .circumstances import about_run
 from .evaluation import Evaluation
 from .files_read import changed_files
 from .settings import Place, Settings
+from .telling import Chosen
 
 
 async def begun(evaluation: Evaluation, place: Place, settings: Settings) -> tuple[Stored, Changes, tuple[str, ...]]:
@@ -81,7 +82,7 @@ def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings
         return ()
     done = "kept, though" if settings.changed == "keep" else "thrown away, as"
     where = f"of '{stored.name}' in the experiment '{stored.experiment}'"
-    return (f"The results {where} were {done} they are of something else: {listed(differences)}.",)
+    return (Chosen(f"The results {where} were {done} they are of something else: {listed(differences)}."),)
 
 
 def warnings_of_doubts(evaluation: Evaluation, stored: Stored, place: Place) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from .limits import limit_of
 from .notes import Notes
 from .outcome import Outcome, StoredRecords
 from .settings import Place, Settings
+from .telling import Chosen
 
 _MOVED_AT_ONCE = 256
 _LEAKS_SHOWN = 3
@@ -385,7 +386,7 @@ def _judged(
         if not isinstance(baseline, NoBaseline):
             told += coverage(baseline, with_baseline)
         elif baseline.is_new and settings.allows_new:
-            told.append(unjudged(stored, baseline))
+            told.append(Chosen(unjudged(stored, baseline)))
             gates = [gate for gate in gates if not gate.has_baseline]
     found = (gate.shortfall(summary, baseline, settings.errors_allowed) for gate in gates)
     return tuple(shortfall for shortfall in found if shortfall is not None), tuple(told)

@@ -18,7 +18,6 @@ from anyio.lowlevel import checkpoint
 from ... import CachedReplies, ReplyCache
 from ..._undelivered import deliver_cancellation
 from .._digests import Fingerprint
-from .._errors import EvaluationWarning
 from .._escapes import INTERRUPTS, ends_the_run, raise_cancellation_of_row
 from .._identity.library import project_of
 from .._identity.walk import Walk
@@ -44,6 +43,7 @@ from .left_open import told_of_requests_left_open
 from .limits import limit_of
 from .retries import Retries, retries_of
 from .scoring import Scorer, ScorerCalls, known_by
+from .telling import raise_first, warned
 
 _T = TypeVar("_T")
 
@@ -123,6 +123,7 @@ async def rescore(
         ConcurrentRunError: A run is at what would be replaced.
         ModelRequestError: A model refused the scorer for a reason that concerns every row, such as the key.
         ReplyCacheError: The cache is a file of something else.
+        EvaluationWarning: Something is odd about the results, where warnings are errors; they are in the store.
         StoreError: There is something already, the file cannot be written, or a row was run again while the scorer was
             at work. Then nothing was written.
     """
@@ -143,8 +144,8 @@ async def rescore(
         )
         made = await _in_thread(partial(_rescore, opened, experiment, part, target, scoring, overwrite))
     told = [told_of_requests_left_open(scoring.progress.left_open, scoring.name)] if scoring.progress.left_open else []
-    for text in (*told, *([] if replies is None else replies.problems)):
-        warnings.warn(text, EvaluationWarning, stacklevel=2)
+    odd = *told, *([] if replies is None else replies.problems)
+    raise_first(warned(odd, partial(warnings.warn, stacklevel=3)))
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +14,6 @@ from typing import Any, Literal, cast
 
 from ... import ModelHandle, ModelProviders, ReplyCache
 from ..._undelivered import deliver_cancellation
-from .._errors import EvaluationWarning
 from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
@@ -43,6 +43,7 @@ from .outcome import Outcome
 from .retries import Retries, retries_of
 from .selection import Selection
 from .settings import Place, Settings
+from .telling import tell
 
 _VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
@@ -89,7 +90,8 @@ async def run(
     then stays there, and the next run does the rest. A row that the end of a run has cancelled is neither a failure nor
     a result, whatever it makes of that, but for a function that is not ``async``: what it returns is kept.
 
-    What is odd about the results is in `Outcome.warnings`, and each is an `EvaluationWarning`, also where it raises.
+    What is odd about the results is in `Outcome.warnings`, and each is an `EvaluationWarning`, also where it raises;
+    where warnings are errors, it is in the notes of what is raised then.
 
     Args:
         evaluation: What `foreach` has made.
@@ -143,7 +145,8 @@ async def run(
     Raises:
         TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant; or the
             evaluation has one that is called like one of `run`, and it is not in `arguments`.
-        EvaluationWarning: Something is odd about the results, where warnings are errors.
+        EvaluationWarning: Something is odd about the results, where warnings are errors, and nothing else is raised.
+            What else is odd is in its notes.
         ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; what is
             thrown away is the baseline; or `depends_on` has a name that `foreach` has.
         EvaluationChangedError: The results in the store are of something else.
@@ -259,13 +262,12 @@ def _told(outcome: Outcome, unused: str, max_errors: int | None) -> Outcome:
 
     Raises:
         DotevalError: It has not passed.
+        EvaluationWarning: It has, and something is odd, where warnings are errors.
     """
     if unused:
         outcome = replace(outcome, warnings=(*outcome.warnings, unused))
-    for text in outcome.warnings:
-        warnings.warn(text, EvaluationWarning, stacklevel=3)
-    if max_errors is not None:
-        outcome.check(max_errors)
+    caller = sys._getframe(2)
+    tell(outcome, max_errors, partial(warnings.warn, stacklevel=5), (caller.f_code.co_filename, caller.f_lineno))
     return outcome
 
 

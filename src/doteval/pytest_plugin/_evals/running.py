@@ -15,7 +15,7 @@ import pytest
 from anyio import to_thread
 
 from ... import DotevalError, ReplyCache
-from ...evals import Evaluation, EvaluationWarning, GateError, Outcome, Store, StoreError
+from ...evals import Evaluation, GateError, Outcome, Store, StoreError
 from ...evals._results.identity import ASSERTIONS, COUNTED, OWN_FILE, PARAMETER, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
@@ -27,6 +27,7 @@ from ...evals._running.files_read import FilesRead
 from ...evals._running.missing import answered, out_of_reach, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
+from ...evals._running.telling import tell
 from .._fixturedefs import ask_for_all, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
@@ -262,9 +263,8 @@ class EvalRunning:
         item.user_properties += [(f"score {name}", score.mean) for name, score in scores_of(summary)]
         if outcome.cache is not None:
             item.user_properties += [(name, count_of(outcome.cache)) for name, count_of in CACHE_COUNTS.items()]
-        for warning in outcome.warnings:
-            item.warn(EvaluationWarning(warning))
-        outcome.check(self._options.max_errors)
+        path, line, _ = item.location
+        tell(outcome, self._options.max_errors, item.warn, (path, (line or 0) + 1))
 
     def _place(self, item: pytest.Function, evaluation: Evaluation) -> Place:
         if item in self._unknown:
