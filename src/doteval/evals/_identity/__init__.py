@@ -12,6 +12,7 @@ The parts::
     places   where something is within what has a name
     beside   what containers and models of packages hold besides what they show
     state    what is written, and so does not count
+    statements, beginnings  how what is written begins, as it stands in source texts
     checkout where in the project of the user lies what texts name
     registries  what is entered where something is made, and not read
     callables  what can be called is, and says of itself

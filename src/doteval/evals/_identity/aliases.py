@@ -99,16 +99,10 @@ def _names_in(text: str) -> tuple[tuple[str, ...], ...]:
 
 def _names_at(node: ast.AST, *, is_type: bool = True) -> Iterator[tuple[str, ...]]:
     match node:
-        case ast.Name(id=name):
-            yield (name,)
-        case ast.Attribute():
-            path: list[str] = []
-            inner: ast.expr = node
-            while isinstance(inner, ast.Attribute):
-                path.append(inner.attr)
-                inner = inner.value
+        case ast.Name() | ast.Attribute():
+            path, inner = path_of(node)
             if isinstance(inner, ast.Name):
-                yield (inner.id, *reversed(path))
+                yield path
             else:
                 yield from _names_at(inner)
         case ast.Constant(value=str() as text) if is_type:
@@ -123,3 +117,14 @@ def _names_at(node: ast.AST, *, is_type: bool = True) -> Iterator[tuple[str, ...
         case _:
             for each in ast.iter_child_nodes(node):
                 yield from _names_at(each, is_type=is_type)
+
+
+def path_of(node: ast.AST) -> tuple[tuple[str, ...], ast.AST]:
+    """The attributes that are read in an expression, behind the name of which they are, and of what they are."""
+    path: list[str] = []
+    while isinstance(node, ast.Attribute):
+        path.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Name):
+        path.append(node.id)
+    return (*reversed(path),), node
