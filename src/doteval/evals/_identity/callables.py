@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import types
 from abc import abstractmethod
-from collections.abc import Mapping
 from inspect import Parameter
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
-from .aliases import named_in
+from .aliases import all_parts_of_alias, is_alias
+from .annotations import Scopes, UnknownError, names_in, scopes_of_function, text_of, type_of, variable_in
 from .decorated import given_to
 from .library import is_library_file
 from .looks import ADDRESS, attribute_of, class_of, is_function, is_module, maker_of, parameters_of, qualified
@@ -80,27 +80,58 @@ class Callables(Objects):
 
     def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
         """What a function says of itself to whoever is given it, as a model is that may call it."""
+        scopes = scopes_of_function(function)
         return ADDRESS.sub("", function.__doc__ or ""), *(
             (
                 name,
                 kind,
                 () if default is Parameter.empty else self._of(default, above),
-                self._annotation(annotation, function.__globals__, above),
+                self._annotation(annotation, scopes, above),
             )
             for name, kind, default, annotation in parameters_of(function)
         )
 
-    def _annotation(self, annotation: object, scope: Mapping[str, Any], above: tuple[int, ...]) -> object:
-        """What an annotation is, and what is named by texts in it."""
+    def _annotation(
+        self, annotation: Any, scopes: Scopes, above: tuple[int, ...], within: tuple[int | str, ...] = ()
+    ) -> object:
+        """What an annotation is, with texts in it as what they stand for, where anybody knows that.
+
+        Args:
+            annotation: The annotation.
+            scopes: What holds the names that stand in it.
+            above: The values that hold it.
+            within: The types and texts that hold it, as they may be made of themselves.
+        """
         if annotation is Parameter.empty:
             return ()
-        told = annotation if isinstance(annotation, str) else self._of(annotation, above)
-        named = [
-            self._of(value, above)
-            for owner, name, value in named_in(annotation, scope)
-            if not self.state.hides_variable(owner, name)
-        ]
-        return (told, *named) if named else told
+        text = text_of(annotation)
+        key = id(annotation) if text is None else text
+        if key in within:
+            return "again"
+        within = (*within, key)
+        if text is not None:
+            found = type_of(text, functools.partial(self._found_for_text, scopes))
+            if isinstance(found, str) and found == text:
+                named = [variable_in(scopes, path) for path in names_in(text)]
+                known = [each for each in named if each is not None and not self.state.hides_variable(*each[:2])]
+                return (
+                    (text, *(self._annotation(value, scopes, above, within) for *_, value in known)) if known else text
+                )
+            return self._annotation(found, scopes, above, within)
+        if isinstance(annotation, list):  # the arguments of what can be called
+            return "sequence", *(self._annotation(each, scopes, above, within) for each in annotation)
+        if is_alias(annotation):
+            return "alias", *(
+                self._annotation(part, scopes, above, within) if is_type else self._of(part, above)
+                for part, is_type in all_parts_of_alias(annotation)
+            )
+        return self._of(types.NoneType if annotation is None else annotation, above)
+
+    def _found_for_text(self, scopes: Scopes, path: tuple[str, ...]) -> Any:
+        found = variable_in(scopes, path)
+        if found is None or self.state.hides_variable(*found[:2]):
+            raise UnknownError
+        return found[2]
 
     @abstractmethod
     def _part(self, name: object, value: object, above: tuple[int, ...]) -> object:

@@ -20,6 +20,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias, cast
 
 from .._written import BEGINS, BOUND_ANEW, OF_GLOBALS, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
+from .annotations import scopes_of_class
 from .beginnings import Place, beginning_of
 from .code import Code, Doing, does_within, named_in_query, names_read_at_once, read
 from .credentials import is_credential
@@ -39,7 +40,7 @@ from .looks import (
     shown_as,
     type_name,
 )
-from .members import arguments_of, docstring_of, fields_of, registered_with, schema_of, scope_of, types_of
+from .members import arguments_of, docstring_of, fields_of, registered_with, schema_of, types_of
 from .names import in_order
 from .parts import VALUE, Parts
 from .places import Written
@@ -375,7 +376,7 @@ class Walk(Parts):
             return "library", type_name(kind), *(self._of(each, ()) for each in arguments_of(kind))
         name = self._named((id(kind),), kind, f"the class '{kind.__qualname__}'", lambda: self._members(kind))
         if _MADE_BY_FUNCTION not in kind.__qualname__:
-            self._begins_in(name, (scope_of(kind), kind.__qualname__.partition(".")[0]))
+            self._begins_in(name, (scopes_of_class(kind)[-1], kind.__qualname__.partition(".")[0]))
         return "class", name
 
     def _class_told(self, kind: type[Any]) -> object:
@@ -404,18 +405,20 @@ class Walk(Parts):
         found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
         found += [self._of(each, ()) for each in fields_of(kind)]
         found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
-        found += [(name, self._annotation(each, scope_of(kind), ())) for name, each in types_of(kind)]
+        found += [(name, self._annotation(each, scopes_of_class(kind), ())) for name, each in types_of(kind)]
         found += [self._of(each, ()) for each in arguments_of(kind)]
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
-            if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
+            if name in PYTHONS_OWN or name in computed or name.startswith(("__attrs", "__dataclass", "__pydantic")):
                 continue
             if self.state.leaves_out(kind, name):
                 continue
             if name in written:
                 self._set_aside(f"attribute {name!r}", name, value, kind)
-            elif name in ENUMS_OWN and issubclass(kind, Enum):
+            elif (name in ENUMS_OWN and issubclass(kind, Enum)) or (
+                name == "__new__" and is_generated(name, value, kind)
+            ):
                 pass
             elif is_function(value):
                 if not is_generated(name, value, kind):

@@ -1,0 +1,85 @@
+"""An annotation counts by what it is, whether it stands there as such, or as a text, as an import makes of all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+
+import pytest
+from tests.evals import annotated_kinds
+from tests.evals.annotated_kinds import FUTURE, PLAIN, QUOTED, QUOTED_FUTURE, all_parts
+
+from doteval.evals._identity.walk import Walk
+
+
+@pytest.fixture(scope="module")
+def plain() -> Mapping[str, dict[str, str]]:
+    """Of another process."""
+    printed = subprocess.run([sys.executable, annotated_kinds.__file__], check=True, capture_output=True).stdout
+    found: dict[str, dict[str, str]] = json.loads(printed)
+    return found
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("way", [PLAIN, FUTURE, QUOTED, QUOTED_FUTURE])
+def test_an_annotation_is_the_same_as_a_text(way: str, plain: Mapping[str, dict[str, str]]) -> None:
+    """And what nobody knows as anything else stays one."""
+    parts = all_parts(way, is_other=False)
+    assert [kind for kind, found in parts.items() if found is not None and found != plain[kind]] == []
+    assert sum(found is not None for found in parts.values()) > 400
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("way", [PLAIN, FUTURE])
+def test_another_annotation_is_told(way: str, plain: Mapping[str, dict[str, str]]) -> None:
+    assert [kind for kind, found in all_parts(way, is_other=True).items() if found == plain[kind]] == []
+
+
+NOT_RUN = [
+    *("done()", "list[done()]", "Annotated[str, done()]", "Annotated[str, Doing('x')]", "Doing['x']", "Doing('x')"),
+    *("exit()", "Annotated[str, subprocess.run(['false'], check=True)]", "done() or str", "[done() for _ in 'ab']"),
+    *(
+        "Annotated[str, lambda: done()]",
+        "Annotated[str, f'{done()}']",
+        "Held().it",
+        "Made['x']",
+        "(yield)",
+        "done",
+        "(",
+    ),
+]
+RUN = """
+import subprocess
+from dataclasses import dataclass
+from typing import Annotated
+DONE = []
+def done():
+    DONE.append(1)
+class Doing:
+    def __init__(self, text): done()
+    def __class_getitem__(cls, item): return done()
+class Meta(type):
+    def __getitem__(cls, item): return done()
+class Made(metaclass=Meta): pass
+class Held:
+    it = property(lambda self: done())
+@dataclass
+class Asked:
+    it: @T
+def use(given): return given
+def ask(q): return use(Asked)
+"""
+
+
+@pytest.mark.parametrize("text", NOT_RUN)
+def test_no_code_of_the_user_is_run_for_a_text(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("with_texts")
+    monkeypatch.setitem(sys.modules, "with_texts", module)
+    exec(compile(RUN.replace("@T", repr(text)), "<with_texts>", "exec", dont_inherit=True), vars(module))
+    walk = Walk()
+    walk.add_function("its code", module.ask)
+    assert walk.parts
+    assert module.DONE == []
