@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 from tests.evals import annotated_kinds
 from tests.evals.annotated_kinds import FUTURE, PLAIN, QUOTED, QUOTED_FUTURE, all_parts
 
+from doteval.evals._identity.code import read
 from doteval.evals._identity.walk import Walk
 
 
@@ -83,3 +84,40 @@ def test_no_code_of_the_user_is_run_for_a_text(text: str, monkeypatch: pytest.Mo
     walk.add_function("its code", module.ask)
     assert walk.parts
     assert module.DONE == []
+
+
+MADE = """
+def ask(q):
+    local = str
+    if q:
+        def inner(x: @T, *more: @T, y: 'int' = 3, **others: local) -> @T: return x
+    def tool(x: @T): return q, x
+    def register(name: str):
+        def wrap(function: @T) -> @T: return function
+        return wrap
+    class Made:
+        a: @T
+        b: @T = 'x'
+        @register('a')
+        async def of_it(self, x: @T): return self.b
+    return use(tool, Made)
+"""
+MADE_OF = [
+    *("str", "Item", "list[Item]", "Optional['Item']", "dict[str, Item] | None", "models.Item", "Literal['a b', -1]"),
+    *("Annotated[str, Field('a', low=2)]", "Callable[..., Item]", "Item if q else None"),
+]
+
+
+@pytest.mark.parametrize("text", MADE_OF)
+def test_an_annotation_in_a_function_is_the_same_as_a_text(text: str) -> None:
+    """And another one is another function."""
+    codes: list[object] = []
+    for future, annotation in (("", text), ("from __future__ import annotations\n", text), ("", "bytes")):
+        held: dict[str, FunctionType] = {}
+        source = f"{future}{MADE.replace('@T', annotation)}"
+        exec(compile(source, "<made>", "exec", dont_inherit=True), held)
+        code = read(held["ask"].__code__)
+        codes.append((code.does, code.reads))
+    assert codes[0] == codes[1] or " if " in text
+    assert codes[0] != codes[2]
+    assert codes[1] != codes[2]
