@@ -19,6 +19,10 @@ _OF_A_FIELD_OF_PYDANTIC = (
     *("json_schema_extra", "frozen", "validate_default", "repr", "init", "init_var", "kw_only", "metadata"),
 )
 """All but its annotation, which may not be known before the class is used."""
+_OF_A_COMPUTED_FIELD = (
+    *("wrapped_property", "return_type", "alias", "alias_priority", "title", "field_title_generator", "description"),
+    *("deprecated", "examples", "json_schema_extra", "repr", "exclude_if"),
+)
 _OF_A_FIELD_OF_ATTRS = (
     *("name", "default", "validator", "repr", "eq", "eq_key", "order", "order_key", "hash", "init", "metadata"),
     *("converter", "kw_only", "inherited", "on_setattr", "alias"),
@@ -55,11 +59,10 @@ def field_of(value: object, kind: type[Any]) -> dict[str, Any] | None:
         return {name: attribute_of(value, name) for name in _OF_A_FIELD_OF_ATTRS}
     if kind.__module__ != "pydantic.fields":
         return None
-    if type_name(kind) == "pydantic.fields.ModelPrivateAttr":
+    if kind.__qualname__ == "ModelPrivateAttr":
         return {name: attribute_of(value, name) for name in ("default", "default_factory")}
-    if type_name(kind) != "pydantic.fields.FieldInfo":
-        return None
-    return {name: attribute_of(value, name) for name in _OF_A_FIELD_OF_PYDANTIC}
+    settings = {"FieldInfo": _OF_A_FIELD_OF_PYDANTIC, "ComputedFieldInfo": _OF_A_COMPUTED_FIELD}.get(kind.__qualname__)
+    return None if settings is None else {name: attribute_of(value, name) for name in settings}
 
 
 def schema_of(kind: Any) -> object:

@@ -420,7 +420,7 @@ class Walk(Parts):
                 name == "__new__" and is_generated(name, value, kind)
             ):
                 pass
-            elif is_function(value):
+            elif is_function(value) and not is_library_file(value.__code__.co_filename):
                 if not is_generated(name, value, kind):
                     does.append((name, does_within(value)))
                     found.append((name, self._function(value)))
