@@ -75,6 +75,7 @@ TYPES = {
     "of nowhere": ("list['Nowhere']", "list['Nobody']"),
     "a setting": ("pydantic.conint(gt=3)", "pydantic.conint(gt=4)"),
 }
+IN_CLASSES = ("ClassVar", "InitVar")
 NONE = {  # there is none such
     **dict.fromkeys(("named tuple", "typed dict", "typed dict of an extension"), ("of a class", "of all objects")),
     "pydantic": ("to begin with", "an item to begin with"),
@@ -108,7 +109,7 @@ PLAIN, FUTURE, QUOTED, QUOTED_FUTURE = "plain", "future", "quoted", "quoted, fut
 
 def parts_of(kind: str, annotation: str, way: str) -> dict[str, str] | None:
     """What is found of a function that hands one over; `None` where it cannot be written so."""
-    if QUOTED in way and (kind == "base" or (way == QUOTED_FUTURE and "ClassVar" in annotation)):
+    if QUOTED in way and (kind == "base" or (way == QUOTED_FUTURE and annotation.startswith(IN_CLASSES))):
         return None  # Python itself takes it for something else
     future = "from __future__ import annotations\n" if FUTURE in way else ""
     held = KINDS[kind].replace("@T", repr(annotation) if QUOTED in way else annotation)

@@ -86,6 +86,23 @@ def test_no_code_of_the_user_is_run_for_a_text(text: str, monkeypatch: pytest.Mo
     assert module.DONE == []
 
 
+def test_types_that_are_made_of_each_other_are_looked_at_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ways lead through them; and what is at the end of one counts."""
+    names = [f"T{number}" for number in range(30)]
+    types = "".join(f"{name} = typing.Union[list[{', list['.join(map(repr, names))}, End]\n" for name in names)
+    types = types.replace("', list", "'], list").replace("', End", "'], End")
+    found: list[Mapping[str, str]] = []
+    for value in ("one", "another"):
+        source = f"import typing\nclass End:\n    def it(self): return {value!r}\n{types}class Held:\n    it: 'T0'\n"
+        module = ModuleType("with_types")
+        monkeypatch.setitem(sys.modules, "with_types", module)
+        exec(f"{source}def use(given): return given\ndef ask(q): return use(Held)", vars(module))
+        walk = Walk()
+        walk.add_function("its code", module.ask)
+        found.append(walk.parts)
+    assert found[0] != found[1]
+
+
 MADE = """
 def ask(q):
     local = str

@@ -18,6 +18,8 @@ from .objects import Objects
 from .state import State
 
 _MOST_MADE = 4
+_MANY_TYPES = 1000
+"""How many types are looked at in an annotation before each is only once, as there are many ways through some."""
 
 
 class Callables(Objects):
@@ -92,7 +94,12 @@ class Callables(Objects):
         )
 
     def _annotation(
-        self, annotation: Any, scopes: Scopes, above: tuple[int, ...], within: tuple[int | str, ...] = ()
+        self,
+        annotation: Any,
+        scopes: Scopes,
+        above: tuple[int, ...],
+        within: tuple[int | str, ...] = (),
+        looked: list[tuple[int | str, object]] | None = None,
     ) -> object:
         """What an annotation is, with texts in it as what they stand for, where anybody knows that.
 
@@ -101,30 +108,29 @@ class Callables(Objects):
             scopes: What holds the names that stand in it.
             above: The values that hold it.
             within: The types and texts that hold it, as they may be made of themselves.
+            looked: All that was looked at.
         """
         if annotation is Parameter.empty:
             return ()
         text = text_of(annotation)
         key = id(annotation) if text is None else text
-        if key in within:
+        looked = [] if looked is None else looked
+        if key in within or (len(looked) > _MANY_TYPES and any(known == key for known, _ in looked)):
             return "again"
-        within = (*within, key)
+        looked.append((key, annotation))
+        look = functools.partial(self._annotation, scopes=scopes, above=above, within=(*within, key), looked=looked)
         if text is not None:
             found = type_of(text, functools.partial(self._found_for_text, scopes))
-            if isinstance(found, str) and found == text:
-                named = [variable_in(scopes, path) for path in names_in(text)]
-                known = [each for each in named if each is not None and not self.state.hides_variable(*each[:2])]
-                return (
-                    (text, *(self._annotation(value, scopes, above, within) for *_, value in known)) if known else text
-                )
-            return self._annotation(found, scopes, above, within)
+            if not isinstance(found, str) or found != text:
+                return look(found)
+            named = [variable_in(scopes, path) for path in names_in(text)]
+            known = [each for each in named if each is not None and not self.state.hides_variable(*each[:2])]
+            return (text, *(look(value) for *_, value in known)) if known else text
         if isinstance(annotation, list):  # the arguments of what can be called
-            return "sequence", *(self._annotation(each, scopes, above, within) for each in annotation)
+            return "sequence", *map(look, annotation)
         if is_alias(annotation):
-            return "alias", *(
-                self._annotation(part, scopes, above, within) if is_type else self._of(part, above)
-                for part, is_type in all_parts_of_alias(annotation)
-            )
+            parts = all_parts_of_alias(annotation)
+            return "alias", *(look(part) if is_type else self._of(part, above) for part, is_type in parts)
         return self._of(types.NoneType if annotation is None else annotation, above)
 
     def _found_for_text(self, scopes: Scopes, path: tuple[str, ...]) -> Any:
