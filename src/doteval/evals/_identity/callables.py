@@ -127,7 +127,7 @@ class Callables(Objects):
             known = [each for each in named if each is not None and not self.state.hides_variable(*each[:2])]
             return (text, *(look(value) for *_, value in known)) if known else text
         if isinstance(annotation, list):  # the arguments of what can be called
-            return "sequence", *map(look, annotation)
+            return "sequence", *map(look, cast("list[object]", annotation))
         if is_alias(annotation):
             parts = all_parts_of_alias(annotation)
             return "alias", *(look(part) if is_type else self._of(part, above) for part, is_type in parts)

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from inspect import CO_OPTIMIZED
 from types import CodeType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from .silence import no_warnings
 
@@ -53,12 +53,14 @@ def _flags_of(instructions: list[dis.Instruction], number: int) -> int:
 
 def _all_made(known: dis.Instruction, code: CodeType, read: _Read) -> Iterator[dis.Instruction]:
     """What makes a tuple of names and annotations; where all of these are texts, it is there at once."""
-    if known.opname != "LOAD_CONST" or not isinstance(known.argval, tuple):
+    parts: object = known.argval
+    if known.opname != "LOAD_CONST" or not isinstance(parts, tuple):
         yield known
         return
-    for place, text in enumerate(known.argval):
+    texts = cast("tuple[object, ...]", parts)
+    for place, text in enumerate(texts):
         yield from _made(known, text, code, read) if place % 2 else [known._replace(argval=text)]
-    number, opcode = len(known.argval), dis.opmap["BUILD_TUPLE"]
+    number, opcode = len(texts), dis.opmap["BUILD_TUPLE"]
     yield known._replace(opname="BUILD_TUPLE", opcode=opcode, arg=number, argval=number)
 
 

@@ -253,7 +253,7 @@ class _Bare(ast.NodeTransformer):
         """A docstring, or something that is done."""
         return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
-    def visit_Pass(self, _node: ast.Pass) -> None:
+    def visit_Pass(self, node: ast.Pass) -> None:
         """Nothing is done."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST | None:
