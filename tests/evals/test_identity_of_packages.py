@@ -6,6 +6,8 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+import attrs
+import pydantic
 import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
@@ -129,3 +131,34 @@ def test_a_table_that_is_written_anew_is_looked_at_by_columns(package: str) -> N
     assert not changes(kept, fingerprint(ask))
     assert not changes(kept, fingerprint(made("one")))
     assert changes(kept, fingerprint(made("another")))
+
+
+def test_what_another_version_of_a_library_adds_to_a_class_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of fields and classes that it has besides, and what its methods do."""
+
+    @attrs.define(frozen=True)
+    class Held:
+        text: str = attrs.field(default="a", converter=str.strip, metadata={"of": "it"})
+
+    class Model(pydantic.BaseModel):
+        @pydantic.computed_field(description="a length")
+        @property
+        def length(self) -> int:
+            return 1
+
+    def of_attrs() -> object:
+        return print(Held)
+
+    def of_pydantic() -> object:
+        return print(Model)
+
+    before = fingerprint(of_attrs), fingerprint(of_pydantic)
+    kept = attrs.Attribute.__getstate__
+    monkeypatch.setattr(attrs.Attribute, "__getstate__", lambda self: (*kept(self), "more"))
+    monkeypatch.delattr(Held, "__attrs_props__", raising=False)
+    method: Any = Held.__setattr__
+    code = method.__code__
+    monkeypatch.setattr(method, "__code__", code.replace(co_names=tuple(f"{name}_more" for name in code.co_names)))
+    info = type(Model.__pydantic_decorators__.computed_fields["length"].info)
+    monkeypatch.setitem(info.__dataclass_fields__, "more", info.__dataclass_fields__["description"])
+    assert (fingerprint(of_attrs), fingerprint(of_pydantic)) == before

@@ -6,12 +6,15 @@ The parts::
     uses     what code writes, and what it reads of what
     code     what a function does, which names it reads, and which it writes
     library  whose code it is: the user's, or that of an installed package
+    hints    annotations that code makes
+    annotations  what texts in annotations stand for
     looks    single values, functions and classes
     silence  no warnings meanwhile
-    aliases  types that are made of others, and what texts in them name
+    aliases  types that are made of others
     places   where something is within what has a name
     beside   what containers and models of packages hold besides what they show
     state    what is written, and so does not count
+    statements, beginnings  how what is written begins, as it stands in source texts
     checkout where in the project of the user lies what texts name
     registries  what is entered where something is made, and not read
     callables  what can be called is, and says of itself

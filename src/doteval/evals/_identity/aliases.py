@@ -1,15 +1,15 @@
-"""Types that are made of others: ``list[Item]``, ``Item | None``, ``"models.Item"``, and what is named so."""
+"""Types that are made of others: ``list[Item]``, ``Item | None``."""
 
 from __future__ import annotations
 
 import ast
-import functools
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ForwardRef, Literal, NewType, TypeVar, get_args, get_origin
+from collections.abc import Iterator
+from dataclasses import InitVar
+from typing import Annotated, Any, ForwardRef, NewType, TypeVar, get_args, get_origin
 
-from .looks import attribute_of, class_of, is_class, is_module
+from .looks import attribute_of, class_of
 
 _HOMES = frozenset({"types", "typing", "typing_extensions"})
 
@@ -17,7 +17,7 @@ _HOMES = frozenset({"types", "typing", "typing_extensions"})
 def is_alias(value: object) -> bool:
     """Whether a value is such a type."""
     kind = class_of(value)
-    if kind is types.GenericAlias or kind is types.UnionType:
+    if kind is types.GenericAlias or kind is types.UnionType or kind is InitVar:
         return True
     if kind.__module__ not in _HOMES or isinstance(value, type):
         return False
@@ -27,99 +27,47 @@ def is_alias(value: object) -> bool:
 
 def parts_of_alias(value: Any) -> Iterator[Any]:
     """What it is made of."""
+    yield from (part for part, _ in all_parts_of_alias(value))
+
+
+def all_parts_of_alias(value: Any) -> Iterator[tuple[Any, bool]]:
+    """The same, each with whether it is a type, in which texts stand for types."""
     kind = class_of(value)
     if isinstance(value, NewType):
-        yield from (value.__name__, value.__supertype__)
+        yield from ((value.__name__, False), (value.__supertype__, True))
     elif isinstance(value, ForwardRef):
-        yield value.__forward_arg__
+        yield value.__forward_arg__, True
     elif isinstance(value, TypeVar):
-        yield from (value.__name__, value.__bound__, *value.__constraints__, attribute_of(value, "__default__"))
+        yield value.__name__, False
+        types_of_it = (value.__bound__, *value.__constraints__, attribute_of(value, "__default__"))
+        yield from ((each, each is not None) for each in types_of_it)
     elif kind.__name__ == "TypeAliasType":
-        yield from (value.__name__, value.__value__)
+        yield from ((value.__name__, False), (value.__value__, True))
+    elif kind is InitVar:
+        yield from ((InitVar, False), (value.type, True))
     else:
         origin = get_origin(value)
-        yield typing.Union if origin is types.UnionType else origin
-        yield from get_args(value)
+        yield typing.Union if origin is types.UnionType else origin, False
+        first = 0 if is_literal(origin) else 1 if is_annotated(origin) else len(get_args(value))
+        yield from ((each, place < first) for place, each in enumerate(get_args(value)))
 
 
-def named_in(annotation: object, scope: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
-    """What texts in an annotation stand for, wherever in it they are: what holds it, its name there, and what it is.
-
-    Args:
-        annotation: The annotation.
-        scope: The variables of the module in which it stands.
-    """
-    left, seen = [annotation], set[object]()
-    while left:
-        each = left.pop()
-        text = each.__forward_arg__ if isinstance(each, ForwardRef) else each
-        if isinstance(text, str):
-            for path in _names_in(str(text)) if text not in seen else ():
-                found = _variable_at(scope, path)
-                if found is not None:
-                    yield found
-                    left.append(found[2])
-            seen.add(text)
-        elif id(each) not in seen and is_alias(each):
-            seen.add(id(each))
-            left += _types_in(each)
+def is_literal(origin: object) -> bool:
+    """Whether what is given to this to make a type are values."""
+    return attribute_of(origin, "_name") == "Literal" and class_of(origin).__module__ in _HOMES
 
 
-def _types_in(alias: Any) -> list[Any]:
-    origin, parts = get_origin(alias), [*parts_of_alias(alias)]
-    if isinstance(alias, (NewType, TypeVar)) or class_of(alias).__name__ == "TypeAliasType":
-        return parts[1:]  # its name is none
-    if origin is Literal:
-        return []
-    return parts[1:2] if origin is Annotated else parts
+def is_annotated(origin: object) -> bool:
+    """The same of all but the first one."""
+    return origin is Annotated
 
 
-def _variable_at(scope: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Mapping[str, Any], str, Any] | None:
-    """What lies at the end of a way through modules and classes; `None` where there is nothing."""
-    owner, (name, *rest) = scope, path
-    if name not in owner:
-        return None
-    value: Any = owner[name]
-    for each in rest:
-        if not is_module(value) and not is_class(value):
-            return None
-        owner, name, value = vars(value), each, attribute_of(value, each)
-    return None if value is None or is_module(value) else (owner, name, value)
-
-
-@functools.lru_cache(maxsize=4096)
-def _names_in(text: str) -> tuple[tuple[str, ...], ...]:
-    """The names that are read in a text, each with the attributes that are read of it."""
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ()
-    return (*dict.fromkeys(_names_at(tree)),)
-
-
-def _names_at(node: ast.AST, *, is_type: bool = True) -> Iterator[tuple[str, ...]]:
-    match node:
-        case ast.Name(id=name):
-            yield (name,)
-        case ast.Attribute():
-            path: list[str] = []
-            inner: ast.expr = node
-            while isinstance(inner, ast.Attribute):
-                path.append(inner.attr)
-                inner = inner.value
-            if isinstance(inner, ast.Name):
-                yield (inner.id, *reversed(path))
-            else:
-                yield from _names_at(inner)
-        case ast.Constant(value=str() as text) if is_type:
-            yield from _names_in(text)
-        case ast.Subscript(value=made, slice=given):
-            yield from _names_at(made)
-            name = getattr(made, "attr", getattr(made, "id", ""))
-            parts = given.elts if isinstance(given, ast.Tuple) else [given]
-            for place, part in enumerate(parts):
-                is_text = name == "Literal" or (name == "Annotated" and place > 0)
-                yield from _names_at(part, is_type=not is_text)
-        case _:
-            for each in ast.iter_child_nodes(node):
-                yield from _names_at(each, is_type=is_type)
+def path_of(node: ast.AST) -> tuple[tuple[str, ...], ast.AST]:
+    """The attributes that are read in an expression, behind the name of which they are, and of what they are."""
+    path: list[str] = []
+    while isinstance(node, ast.Attribute):
+        path.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Name):
+        path.append(node.id)
+    return (*reversed(path),), node

@@ -1,12 +1,11 @@
-"""How what code writes begins: what its module does to make it, as that stands in the source text.
+"""How what code writes begins: what modules do to make it, as that stands in their source texts.
 
 What a run writes is state, and may be anything when the next one begins; but a prompt that is sorted in place, or
-stripped, is edited where it is made.
+stripped, is edited where it is made. A statement counts for all that it may change: a compound one as a whole.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import sys
 from collections import deque
@@ -14,93 +13,79 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.util import resolve_name
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, TypeAlias
 
-from .credentials import is_credential
 from .library import is_library, is_library_file
 from .looks import digest_of, is_module
+from .statements import ALL, Import, Source, source_of
 
-_OF_A_CLASS = "class "
-_MOST = 1000
-"""How many statements are looked at for one."""
-_Scope = Mapping[str, Any]
-_WHOLE = ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWith | ast.Match
-"""Statements whose first line says what becomes of those in them."""
-_FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+_MOST = 10_000
+"""How many names are looked at for one."""
+Place: TypeAlias = tuple[Mapping[str, Any], str]
+"""The variables of a module, and the name of one, or of a class."""
 
 
-class _Statement(NamedTuple):
-    """A statement that makes, or changes, what a name stands for.
+def beginning_of(places: Iterable[Place]) -> str | None:
+    """A fingerprint of how something begins; `None` where no source text says that.
 
     Args:
-        does: What it does, without its place and layout.
-        reads: The names that it reads, each with the attribute that is read of it, or nothing.
+        places: Where it is, and where code knows it from.
     """
-
-    does: str
-    reads: frozenset[tuple[str, str]]
-
-
-class _Source(NamedTuple):
-    """What a module does when it is loaded.
-
-    Args:
-        made: The statements that make what a name stands for.
-        imported: Where the names are from that are imported: how far up, the module, and the name there.
-    """
-
-    made: Mapping[str, list[_Statement]]
-    imported: Mapping[str, tuple[int, str, str]]
-
-
-def beginning_of(scope: _Scope, name: str) -> str | None:
-    """A fingerprint of how a variable of a module begins; `None` where no source text says that.
-
-    Args:
-        scope: The module's variables.
-        name: The variable.
-    """
-    found: list[str] = []
-    left, seen = deque([(scope, name)]), {(id(scope), name)}
+    found: set[tuple[str, ...]] = set()
+    left = deque(places)
+    seen = {(id(scope), name) for scope, name in left}
     while left and len(seen) < _MOST:
         scope, name = left.popleft()
         source = _source_of(scope)
         if source is None:
             continue
-        others: list[tuple[_Scope, str]] = []
-        for statement in source.made.get(name, ()):
-            found.append(statement.does)
-            others += [_behind(scope, *read) for read in sorted(statement.reads)]
-        if name in source.imported:
-            others += _imported(scope, *source.imported[name])
-        new = [(each, its_name) for each, its_name in others if (id(each), its_name) not in seen]
-        seen |= {(id(each), its_name) for each, its_name in new}
-        left += new
-    return digest_of(found) if found else None
+        value = scope.get(name)  # what is changed in a module of a package is out of sight
+        statements = source.statements_of(name, is_changed=not is_module(value) or not is_library(value))
+        found.add(tuple(each.does for each in statements))
+        others = [place for each in statements for path in each.reads for place in _behind(scope, path)]
+        others += [(scope, each) for statement in statements for each in sorted(statement.others)]
+        for each in source.imports_of(name):
+            module = _module_of(scope, each)
+            if module is not None and each.name:
+                others.append((vars(module), name if each.name == ALL else each.name))
+        new = {(id(each), its_name): (each, its_name) for each, its_name in others}
+        left += [place for key, place in new.items() if key not in seen]
+        seen |= new.keys()
+    found.discard(())
+    return digest_of(sorted(found)) if found else None
 
 
-def beginning_of_class(scope: _Scope, qualified_name: str) -> str | None:
-    """The same of what a class holds."""
-    return beginning_of(scope, f"{_OF_A_CLASS}{qualified_name}")
+def _behind(scope: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[Place]:
+    """What a name stands for, and what is read of that where it is a module: all of it where it is a value itself."""
+    name, *rest = path
+    yield scope, name
+    for module in _modules_at(scope, name):
+        yield from _behind(vars(module), (*rest,)) if rest else [(vars(module), ALL)]
 
 
-def _behind(scope: _Scope, name: str, attribute: str) -> tuple[_Scope, str]:
-    value = scope.get(name)
-    if attribute and is_module(value) and not is_library(value):
-        return vars(value), attribute
-    return scope, name
+def _modules_at(scope: Mapping[str, Any], name: str) -> Iterable[ModuleType]:
+    """The modules of the user's that a name stands for, or did when something was read of them."""
+    source = _source_of(scope)
+    found: list[object] = [scope.get(name)]
+    for each in source.imports_of(name) if source is not None else ():
+        module = _module_of(scope, each)
+        found.append(vars(module).get(each.name) if module is not None and each.name else module)
+    return {id(each): each for each in found if is_module(each) and not is_library(each)}.values()
 
 
-def _imported(scope: _Scope, level: int, module: str, name: str) -> Iterator[tuple[_Scope, str]]:
-    """What was imported under a name, if it was: nothing is imported here."""
+def _module_of(scope: Mapping[str, Any], imported: Import) -> ModuleType | None:
+    """The module of the user's that something is imported of, if it was: nothing is imported here."""
     package = scope.get("__package__")
+    name = f"{'.' * imported.level}{imported.module}"
     with suppress(ImportError):  # it goes further up than there are packages
-        owner = sys.modules.get(resolve_name("." * level + module, package if isinstance(package, str) else ""))
-        if is_module(owner) and not is_library(owner):
-            yield vars(owner), name
+        found = sys.modules.get(resolve_name(name, package if isinstance(package, str) else ""))
+        if is_module(found) and not is_library(found):
+            return found
+    return None
 
 
-def _source_of(scope: _Scope) -> _Source | None:
+def _source_of(scope: Mapping[str, Any]) -> Source | None:
     file = scope.get("__file__")
     if not isinstance(file, str) or not file.endswith(".py") or is_library_file(file):
         return None
@@ -112,108 +97,5 @@ def _source_of(scope: _Scope) -> _Source | None:
 
 
 @functools.lru_cache(maxsize=1000)
-def _read(file: str, _written: int, _size: int) -> _Source:
-    tree = ast.parse(Path(file).read_bytes())
-    made: dict[str, list[_Statement]] = {}
-    known: dict[int, _Statement] = {}  # one may write to many names
-    for name, node in _statements(tree.body):
-        if id(node) not in known:
-            known[id(node)] = _Statement(_does(node), _reads(node))
-        made.setdefault(name, []).append(known[id(node)])
-    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-    imported = {
-        each.asname or each.name: (node.level, node.module or "", each.name) for node in imports for each in node.names
-    }
-    return _Source(made, imported)
-
-
-def _statements(body: Iterable[ast.stmt], owner: str = "") -> Iterator[tuple[str, ast.stmt]]:
-    """The statements that are run when a module is loaded, by the names that they write to, or by their class."""
-    for node in body:
-        if isinstance(node, ast.ClassDef):
-            qualified = f"{owner.removeprefix(_OF_A_CLASS)}.{node.name}" if owner else node.name
-            yield from _statements(node.body, f"{_OF_A_CLASS}{qualified}")
-        elif isinstance(node, _WHOLE):
-            inner = {name for each in ast.walk(node) if isinstance(each, ast.stmt) for name in _written_by(each)}
-            yield from ((owner or name, node) for name in sorted(inner))
-        elif not isinstance(node, _FUNCTIONS):
-            for each in (node, *getattr(node, "handlers", [])):  # of an if, or a try
-                for part in ("body", "orelse", "finalbody"):
-                    yield from _statements(getattr(each, part, []), owner)
-            yield from ((owner or name, node) for name in _written_by(node))
-
-
-def _written_by(statement: ast.stmt) -> Iterator[str]:
-    """The names of what a statement makes or changes."""
-    match statement:
-        case ast.Assign(targets=targets):
-            written: list[ast.expr] = [*targets]
-        case ast.AnnAssign(target=target, value=ast.expr()) | ast.AugAssign(target=target):
-            written = [target]
-        case ast.Expr(value=ast.Call(func=ast.Attribute() as called)):
-            written = [called]
-        case _:
-            return
-    while written:
-        match written.pop():
-            case ast.Name(id=name):
-                yield name
-            case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                written += parts
-            case ast.Attribute(value=inner) | ast.Subscript(value=inner) | ast.Starred(value=inner):
-                written.append(inner)
-            case ast.Call(func=inner):
-                written.append(inner)
-            case _:
-                pass
-
-
-def _does(statement: ast.stmt) -> str:
-    match statement:
-        case ast.Assign(targets=targets, value=value):
-            pass
-        case ast.AnnAssign(target=target, value=ast.expr() as value):  # what it is annotated with says nothing
-            targets = [target]
-        case _:
-            return ast.dump(_WithoutCredentials().visit(statement))
-    shown = [ast.dump(each) for each in targets if not isinstance(each, ast.Name)]
-    if len(targets) == 1 and is_credential(getattr(targets[0], "id", getattr(targets[0], "attr", "")), ""):
-        return str(shown)
-    return f"{shown} {ast.dump(_WithoutCredentials().visit(value))}"
-
-
-def _reads(statement: ast.stmt) -> frozenset[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
-    parts: list[ast.AST] = [statement]
-    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        parts = [statement.target, statement.value]
-    for node in (each for part in parts for each in ast.walk(part)):
-        match node:
-            case ast.Attribute(value=ast.Name(id=name), attr=attribute):
-                found.add((name, attribute))
-            case ast.Name(id=name, ctx=ast.Load()):
-                found.add((name, ""))
-            case _:
-                pass
-    return frozenset(found)
-
-
-class _WithoutCredentials(ast.NodeTransformer):
-    """Leaves out what stands under the name of a credential."""
-
-    def visit_keyword(self, node: ast.keyword) -> ast.keyword:
-        """An argument of a call."""
-        if is_credential(node.arg, ""):
-            return ast.keyword(node.arg, ast.Constant(None))
-        self.generic_visit(node)
-        return node
-
-    def visit_Dict(self, node: ast.Dict) -> ast.Dict:
-        """A mapping."""
-        values = [
-            ast.Constant(None) if isinstance(key, ast.Constant) and is_credential(key.value, "") else value
-            for key, value in zip(node.keys, node.values, strict=True)
-        ]
-        node = ast.Dict(node.keys, values)
-        self.generic_visit(node)
-        return node
+def _read(file: str, _written: int, _size: int) -> Source:
+    return source_of(Path(file).read_bytes())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import types
 from abc import abstractmethod
-from collections.abc import Mapping
 from inspect import Parameter
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
-from .aliases import named_in
+from .aliases import all_parts_of_alias, is_alias
+from .annotations import Scopes, UnknownError, names_in, scopes_of_function, text_of, type_of, variable_in
 from .decorated import given_to
 from .library import is_library_file
 from .looks import ADDRESS, attribute_of, class_of, is_function, is_module, maker_of, parameters_of, qualified
@@ -18,6 +18,8 @@ from .objects import Objects
 from .state import State
 
 _MOST_MADE = 4
+_MANY_TYPES = 1000
+"""How many types are looked at in an annotation before each is only once, as there are many ways through some."""
 
 
 class Callables(Objects):
@@ -80,27 +82,62 @@ class Callables(Objects):
 
     def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
         """What a function says of itself to whoever is given it, as a model is that may call it."""
+        scopes = scopes_of_function(function)
         return ADDRESS.sub("", function.__doc__ or ""), *(
             (
                 name,
                 kind,
                 () if default is Parameter.empty else self._of(default, above),
-                self._annotation(annotation, function.__globals__, above),
+                self._annotation(annotation, scopes, above),
             )
             for name, kind, default, annotation in parameters_of(function)
         )
 
-    def _annotation(self, annotation: object, scope: Mapping[str, Any], above: tuple[int, ...]) -> object:
-        """What an annotation is, and what is named by texts in it."""
+    def _annotation(
+        self,
+        annotation: Any,
+        scopes: Scopes,
+        above: tuple[int, ...],
+        within: tuple[int | str, ...] = (),
+        looked: list[tuple[int | str, object]] | None = None,
+    ) -> object:
+        """What an annotation is, with texts in it as what they stand for, where anybody knows that.
+
+        Args:
+            annotation: The annotation.
+            scopes: What holds the names that stand in it.
+            above: The values that hold it.
+            within: The types and texts that hold it, as they may be made of themselves.
+            looked: All that was looked at.
+        """
         if annotation is Parameter.empty:
             return ()
-        told = annotation if isinstance(annotation, str) else self._of(annotation, above)
-        named = [
-            self._of(value, above)
-            for owner, name, value in named_in(annotation, scope)
-            if not self.state.hides_variable(owner, name)
-        ]
-        return (told, *named) if named else told
+        text = text_of(annotation)
+        key = id(annotation) if text is None else text
+        looked = [] if looked is None else looked
+        if key in within or (len(looked) > _MANY_TYPES and any(known == key for known, _ in looked)):
+            return "again"
+        looked.append((key, annotation))
+        look = functools.partial(self._annotation, scopes=scopes, above=above, within=(*within, key), looked=looked)
+        if text is not None:
+            found = type_of(text, functools.partial(self._found_for_text, scopes))
+            if not isinstance(found, str) or found != text:
+                return look(found)
+            named = [variable_in(scopes, path) for path in names_in(text)]
+            known = [each for each in named if each is not None and not self.state.hides_variable(*each[:2])]
+            return (text, *(look(value) for *_, value in known)) if known else text
+        if isinstance(annotation, list):  # the arguments of what can be called
+            return "sequence", *map(look, cast("list[object]", annotation))
+        if is_alias(annotation):
+            parts = all_parts_of_alias(annotation)
+            return "alias", *(look(part) if is_type else self._of(part, above) for part, is_type in parts)
+        return self._of(types.NoneType if annotation is None else annotation, above)
+
+    def _found_for_text(self, scopes: Scopes, path: tuple[str, ...]) -> Any:
+        found = variable_in(scopes, path)
+        if found is None or self.state.hides_variable(*found[:2]):
+            raise UnknownError
+        return found[2]
 
     @abstractmethod
     def _part(self, name: object, value: object, above: tuple[int, ...]) -> object:

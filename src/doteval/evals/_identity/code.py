@@ -16,6 +16,7 @@ from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple, cast
 
+from .hints import without_texts
 from .looks import class_of, digest_of, is_function
 from .ops import READ
 from .uses import ATTRIBUTE, WRITING, Steps, Unknown, Uses, uses_of
@@ -119,10 +120,11 @@ def does_within(function: FunctionType) -> str:
 
 
 def _instructions_of(code: CodeType) -> Iterator[dis.Instruction]:
-    """The instructions; `dis` does not know the constant of each, such as the names of arguments up to Python 3.12."""
+    """The instructions that matter; `dis` does not know the constant of each, such as names up to Python 3.12."""
     for each in dis.get_instructions(code):
         is_constant = each.opcode in dis.hasconst and each.arg is not None
-        yield each._replace(argval=code.co_consts[cast("int", each.arg)]) if is_constant else each
+        if each.opname not in _NO_MATTER:
+            yield each._replace(argval=code.co_consts[cast("int", each.arg)]) if is_constant else each
 
 
 def _handlers_of(code: CodeType) -> list[tuple[int, int, int, int, bool]]:
@@ -159,7 +161,7 @@ def read(code: CodeType) -> Code:
     writes: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     imported: dict[str, set[tuple[int, str, str]]] = {}
-    instructions = [each for each in _instructions_of(code) if each.opname not in _NO_MATTER]
+    instructions = without_texts(code, _instructions_of)
     # Places are counted without what does nothing, and as if nothing did what two others do: that is by the layout.
     offsets = [each.offset + part for each in instructions for part in range(1 + _is_two(each))]
     number_at = functools.partial(bisect_left, offsets)

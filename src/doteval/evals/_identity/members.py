@@ -19,6 +19,15 @@ _OF_A_FIELD_OF_PYDANTIC = (
     *("json_schema_extra", "frozen", "validate_default", "repr", "init", "init_var", "kw_only", "metadata"),
 )
 """All but its annotation, which may not be known before the class is used."""
+_OF_A_COMPUTED_FIELD = (
+    *("wrapped_property", "return_type", "alias", "alias_priority", "title", "field_title_generator", "description"),
+    *("deprecated", "examples", "json_schema_extra", "repr", "exclude_if"),
+)
+_OF_A_FIELD_OF_ATTRS = (
+    *("name", "default", "validator", "repr", "eq", "eq_key", "order", "order_key", "hash", "init", "metadata"),
+    *("converter", "kw_only", "inherited", "on_setattr", "alias"),
+)
+_MADE_BY_ATTRS = ("__eq__", "__lt__", "__hash__", "__init__", "__repr__", "__str__", "__setattr__")
 _DECORATORS = (
     *("validators", "field_validators", "root_validators", "field_serializers", "model_serializers"),
     *("model_validators", "computed_fields"),
@@ -32,6 +41,10 @@ def fields_of(kind: type[Any]) -> Iterator[object]:
         yield name, *(attribute_of(field, each) for each in _OF_A_FIELD)
     if "__dataclass_params__" in own:
         yield repr(own["__dataclass_params__"])
+    if "__attrs_attrs__" in own:
+        yield own["__attrs_attrs__"], [name for name in _MADE_BY_ATTRS if name in own]
+        annotated = {name for each in kind.__mro__ for name in vars(each).get("__annotations__", ())}
+        yield {each.name: each.type for each in own["__attrs_attrs__"] if each.name not in annotated}
     decorators = own.get("__pydantic_decorators__")
     if decorators is not None:
         for sort in _DECORATORS:
@@ -40,15 +53,16 @@ def fields_of(kind: type[Any]) -> Iterator[object]:
         yield attribute_of(kind, "model_fields")
 
 
-def field_of_pydantic(value: object, kind: type[Any]) -> dict[str, Any] | None:
-    """What a field of a model is; `None` where it is none."""
+def field_of(value: object, kind: type[Any]) -> dict[str, Any] | None:
+    """What a field of pydantic or attrs is, but for its annotation; `None` where it is none."""
+    if type_name(kind) == "attr._make.Attribute":
+        return {name: attribute_of(value, name) for name in _OF_A_FIELD_OF_ATTRS}
     if kind.__module__ != "pydantic.fields":
         return None
-    if type_name(kind) == "pydantic.fields.ModelPrivateAttr":
+    if kind.__qualname__ == "ModelPrivateAttr":
         return {name: attribute_of(value, name) for name in ("default", "default_factory")}
-    if type_name(kind) != "pydantic.fields.FieldInfo":
-        return None
-    return {name: attribute_of(value, name) for name in _OF_A_FIELD_OF_PYDANTIC}
+    settings = {"FieldInfo": _OF_A_FIELD_OF_PYDANTIC, "ComputedFieldInfo": _OF_A_COMPUTED_FIELD}.get(kind.__qualname__)
+    return None if settings is None else {name: attribute_of(value, name) for name in settings}
 
 
 def schema_of(kind: Any) -> object:
@@ -121,8 +135,3 @@ else:
     def _annotations_of(kind: type[Any]) -> Mapping[str, object]:
         found: Mapping[str, object] = vars(kind).get("__annotations__", {})
         return found
-
-
-def scope_of(kind: type[Any]) -> Mapping[str, Any]:
-    """What names in a class's annotations may stand for."""
-    return getattr(sys.modules.get(kind.__module__), "__dict__", {})

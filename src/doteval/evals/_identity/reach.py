@@ -17,6 +17,7 @@ from typing import Any
 from .._kinds import ByKind, Kinds
 from .._tabular import objects_in_table
 from .aliases import is_alias
+from .annotations import scopes_of_class
 from .code import MAKES_CLASSES, read
 from .containers import Unclear
 from .found import (
@@ -32,7 +33,7 @@ from .found import (
 )
 from .library import is_library, is_library_class
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
-from .members import arguments_of, scope_of, types_of
+from .members import arguments_of, types_of
 from .methods import Method, Methods
 from .registries import Reads, entered_and_not_read
 from .state import State
@@ -314,7 +315,7 @@ class Reach(Values):
                 self._unclear.hold(name, value)
                 self._with(Use.RUN, value)
         for _, annotation in types_of(kind):
-            self._annotation(annotation, scope_of(kind), ())
+            self._annotation(annotation, scopes_of_class(kind), ())
 
     def _find_methods(self) -> bool:
         """Whether there are methods that can be run, and were not known to be."""

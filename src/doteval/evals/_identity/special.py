@@ -15,7 +15,7 @@ from anyio.lowlevel import EventLoopToken
 
 from .library import is_library_class
 from .looks import attribute_of, attributes_of, class_of, digest_of_bytes, type_name
-from .members import field_of_pydantic
+from .members import field_of
 
 _VERSION = slice(92, 100)
 """Where in a database of SQLite stands which version of it has written it."""
@@ -28,7 +28,7 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
     """What such an object is made of; `None` for anything else."""
     if is_mock(kind):
         return "mock", _told_to_mock(value, ())
-    field = field_of_pydantic(value, kind)
+    field = field_of(value, kind)
     if field is not None:
         return "field", field
     if kind is types.MethodWrapperType:

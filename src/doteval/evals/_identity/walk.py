@@ -20,7 +20,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias, cast
 
 from .._written import BEGINS, BOUND_ANEW, OF_GLOBALS, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
-from .beginnings import beginning_of, beginning_of_class
+from .annotations import scopes_of_class
+from .beginnings import Place, beginning_of
 from .code import Code, Doing, does_within, named_in_query, names_read_at_once, read
 from .credentials import is_credential
 from .decorated import NOT_GIVEN
@@ -39,7 +40,7 @@ from .looks import (
     shown_as,
     type_name,
 )
-from .members import arguments_of, docstring_of, fields_of, registered_with, schema_of, scope_of, types_of
+from .members import arguments_of, docstring_of, fields_of, registered_with, schema_of, types_of
 from .names import in_order
 from .parts import VALUE, Parts
 from .places import Written
@@ -49,6 +50,7 @@ from .told import callable_in, handed_over, scopes_of, tells_of, unknown_to
 
 Bound: TypeAlias = dict[tuple[int, str], object]
 """What variables were bound to, by the ``id`` of what holds them and their names."""
+_MADE_BY_FUNCTION = "<locals>"
 _SHORT = 6
 """How much of a fingerprint tells functions of the same name from each other."""
 
@@ -70,9 +72,9 @@ class Walk(Parts):
         self._roots: list[tuple[str, Callable[[], object]]] = []
         self._of_rows: list[Callable[[], object]] = []
         self._maker_of_rows: FunctionType | None = None
-        self._variables: dict[str, Callable[[], str | None]] = {}
-        """How variables and classes begin, by their parts."""
-        self._begins: dict[str, Callable[[], str | None]] = {}
+        self._made_in: dict[str, dict[tuple[int, str], Place]] = {}
+        """Where variables, functions and classes are made, or known from, by their parts."""
+        self._begins: dict[str, dict[tuple[int, str], Place]] = {}
         """The same of those in which code writes."""
         self._handed: set[str] = set()
         """Those that code hands over, to what may write into what they hold."""
@@ -111,15 +113,15 @@ class Walk(Parts):
         return self._all_names.settled(self._parts, self._described)
 
     def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
-        if self._label in self._variables:
-            self._begins[self._label] = self._variables[self._label]
+        if self._label in self._made_in:
+            self._begins[self._label] = self._made_in[self._label]
         super()._set_aside(place, name, value, owner)
 
     def _finish_beginnings(self) -> None:
         """How what is written begins counts as it stands in the source text, whatever has become of it since."""
-        for label, look in self._begins.items():
+        for label, places in self._begins.items():
             self._label = label
-            if self._follows_classes and (found := look()) is not None:
+            if self._follows_classes and (found := beginning_of(places.values())) is not None:
                 self._parts[self._free(f"how {label.removeprefix(OF_ROWS)}{BEGINS}")] = found
         self._begins.clear()
 
@@ -250,6 +252,8 @@ class Walk(Parts):
 
     def _function(self, function: FunctionType) -> object:
         code = read(function.__code__)
+        if _MADE_BY_FUNCTION not in function.__qualname__:
+            self._begins_in(self._label, (function.__globals__, function.__qualname__.partition(".")[0]))
         attributes = {
             name: value
             for name, value in self._kept(function, vars(function)).items()
@@ -305,34 +309,39 @@ class Walk(Parts):
 
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object | None:
         """What is read under a name; `None` where that is state of the run."""
+        known_from = owner, name
         owner, name, value, path = behind_modules(owner, name, value, path)
         if self.state.leaves_out(owner, name):
             return None
         if self.state.hides_variable(owner, name):
-            self._variable_aside(owner, name, value)
+            self._variable_aside(owner, name, value, known_from)
             return None
         if is_function(value) or is_module(value) or is_class(value):
-            return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
+            described = self._of(value, ())
+            if (id(value),) in self._names:
+                self._begins_in(self._names[id(value),], (owner, name), known_from)
+            return name, described, *map(self._class, self._reach.told.subclasses_at(value, path))
         held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
-        self._begins_in(held, owner, name)
+        self._begins_in(held, (owner, name), known_from)
         is_read = class_of(owner) is dict and not held.startswith(OF_GLOBALS)
         if is_read and self._bound.setdefault((id(owner), name), value) is not value:
             self._bound_anew.add(held)
         return (held, *in_order([*map(self._class_told, callable_in(value))])) if class_of(value) in PLAIN else held
 
-    def _variable_aside(self, owner: object, name: str, value: object) -> None:
+    def _variable_aside(self, owner: object, name: str, value: object, known_from: tuple[object, str]) -> None:
         key = ("aside", name, id(owner))
         if key not in self._names:
             self._names[key] = self._free(f"{VALUE}'{name}'", owner)
             self._alive.append(owner)
             self._aside[self._names[key], "as a whole"] = {id(owner): Written(owner, (), name, value)}
-            self._begins_in(self._names[key], owner, name)
-            self._begins |= {each: self._variables[each] for each in [self._names[key]] if each in self._variables}
+        self._begins[self._names[key]] = self._begins_in(self._names[key], (owner, name), known_from)
 
-    def _begins_in(self, label: str, owner: object, name: str) -> None:
-        if class_of(owner) is dict:  # and not the variable of a function
-            scope = cast("Mapping[str, Any]", owner)
-            self._variables.setdefault(label, functools.partial(beginning_of, scope, name))
+    def _begins_in(self, label: str, *places: tuple[object, str]) -> dict[tuple[int, str], Place]:
+        found = self._made_in.setdefault(label, {})
+        for owner, name in places:
+            if class_of(owner) is dict:  # and not the variable of a function
+                found[id(owner), name] = cast("Mapping[str, Any]", owner), name
+        return found
 
     def _module(self, module: ModuleType) -> object:
         if is_library(module) or not self._follows_classes:
@@ -366,8 +375,8 @@ class Walk(Parts):
         if is_library_class(kind) or not self._follows_classes:
             return "library", type_name(kind), *(self._of(each, ()) for each in arguments_of(kind))
         name = self._named((id(kind),), kind, f"the class '{kind.__qualname__}'", lambda: self._members(kind))
-        scope = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
-        self._variables.setdefault(name, functools.partial(beginning_of_class, scope, kind.__qualname__))
+        if _MADE_BY_FUNCTION not in kind.__qualname__:
+            self._begins_in(name, (scopes_of_class(kind)[-1], kind.__qualname__.partition(".")[0]))
         return "class", name
 
     def _class_told(self, kind: type[Any]) -> object:
@@ -396,20 +405,22 @@ class Walk(Parts):
         found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
         found += [self._of(each, ()) for each in fields_of(kind)]
         found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
-        found += [(name, self._annotation(each, scope_of(kind), ())) for name, each in types_of(kind)]
+        found += [(name, self._annotation(each, scopes_of_class(kind), ())) for name, each in types_of(kind)]
         found += [self._of(each, ()) for each in arguments_of(kind)]
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
-            if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
+            if name in PYTHONS_OWN or name in computed or name.startswith(("__attrs", "__dataclass", "__pydantic")):
                 continue
             if self.state.leaves_out(kind, name):
                 continue
             if name in written:
                 self._set_aside(f"attribute {name!r}", name, value, kind)
-            elif name in ENUMS_OWN and issubclass(kind, Enum):
+            elif (name in ENUMS_OWN and issubclass(kind, Enum)) or (
+                name == "__new__" and is_generated(name, value, kind)
+            ):
                 pass
-            elif is_function(value):
+            elif is_function(value) and not is_library_file(value.__code__.co_filename):
                 if not is_generated(name, value, kind):
                     does.append((name, does_within(value)))
                     found.append((name, self._function(value)))

@@ -1,0 +1,140 @@
+"""An annotation counts by what it is, whether it stands there as such, or as a text, as an import makes of all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import FunctionType, ModuleType
+
+import pytest
+from tests.evals import annotated_kinds
+from tests.evals.annotated_kinds import FUTURE, PLAIN, QUOTED, QUOTED_FUTURE, all_parts
+
+from doteval.evals._identity.code import read
+from doteval.evals._identity.walk import Walk
+
+
+@pytest.fixture(scope="module")
+def plain() -> Mapping[str, dict[str, str]]:
+    """Of another process."""
+    printed = subprocess.run([sys.executable, annotated_kinds.__file__], check=True, capture_output=True).stdout
+    found: dict[str, dict[str, str]] = json.loads(printed)
+    return found
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("way", [PLAIN, FUTURE, QUOTED, QUOTED_FUTURE])
+def test_an_annotation_is_the_same_as_a_text(way: str, plain: Mapping[str, dict[str, str]]) -> None:
+    """And what nobody knows as anything else stays one."""
+    parts = all_parts(way, is_other=False)
+    assert [kind for kind, found in parts.items() if found is not None and found != plain[kind]] == []
+    assert sum(found is not None for found in parts.values()) > 400
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("way", [PLAIN, FUTURE])
+def test_another_annotation_is_told(way: str, plain: Mapping[str, dict[str, str]]) -> None:
+    assert [kind for kind, found in all_parts(way, is_other=True).items() if found == plain[kind]] == []
+
+
+NOT_RUN = [
+    *("done()", "list[done()]", "Annotated[str, done()]", "Annotated[str, Doing('x')]", "Doing['x']", "Doing('x')"),
+    *("exit()", "Annotated[str, subprocess.run(['false'], check=True)]", "done() or str", "[done() for _ in 'ab']"),
+    *(
+        "Annotated[str, lambda: done()]",
+        "Annotated[str, f'{done()}']",
+        "Held().it",
+        "Made['x']",
+        "(yield)",
+        "done",
+        "(",
+    ),
+]
+RUN = """
+import subprocess
+from dataclasses import dataclass
+from typing import Annotated
+DONE = []
+def done():
+    DONE.append(1)
+class Doing:
+    def __init__(self, text): done()
+    def __class_getitem__(cls, item): return done()
+class Meta(type):
+    def __getitem__(cls, item): return done()
+class Made(metaclass=Meta): pass
+class Held:
+    it = property(lambda self: done())
+@dataclass
+class Asked:
+    it: @T
+def use(given): return given
+def ask(q): return use(Asked)
+"""
+
+
+@pytest.mark.parametrize("text", NOT_RUN)
+def test_no_code_of_the_user_is_run_for_a_text(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("with_texts")
+    monkeypatch.setitem(sys.modules, "with_texts", module)
+    exec(compile(RUN.replace("@T", repr(text)), "<with_texts>", "exec", dont_inherit=True), vars(module))
+    walk = Walk()
+    walk.add_function("its code", module.ask)
+    assert walk.parts
+    assert module.DONE == []
+
+
+def test_types_that_are_made_of_each_other_are_looked_at_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ways lead through them; and what is at the end of one counts."""
+    names = [f"T{number}" for number in range(30)]
+    types = "".join(f"{name} = typing.Union[list[{', list['.join(map(repr, names))}, End]\n" for name in names)
+    types = types.replace("', list", "'], list").replace("', End", "'], End")
+    found: list[Mapping[str, str]] = []
+    for value in ("one", "another"):
+        source = f"import typing\nclass End:\n    def it(self): return {value!r}\n{types}class Held:\n    it: 'T0'\n"
+        module = ModuleType("with_types")
+        monkeypatch.setitem(sys.modules, "with_types", module)
+        exec(f"{source}def use(given): return given\ndef ask(q): return use(Held)", vars(module))
+        walk = Walk()
+        walk.add_function("its code", module.ask)
+        found.append(walk.parts)
+    assert found[0] != found[1]
+
+
+MADE = """
+def ask(q):
+    local = str
+    if q:
+        def inner(x: @T, *more: @T, y: 'int' = 3, **others: local) -> @T: return x
+    def tool(x: @T): return q, x
+    def register(name: str):
+        def wrap(function: @T) -> @T: return function
+        return wrap
+    class Made:
+        a: @T
+        b: @T = 'x'
+        @register('a')
+        async def of_it(self, x: @T): return self.b
+    return use(tool, Made)
+"""
+MADE_OF = [
+    *("str", "Item", "list[Item]", "Optional['Item']", "dict[str, Item] | None", "models.Item", "Literal['a b', -1]"),
+    *("Annotated[str, Field('a', low=2)]", "Callable[..., Item]", "Item if q else None"),
+]
+
+
+@pytest.mark.parametrize("text", MADE_OF)
+def test_an_annotation_in_a_function_is_the_same_as_a_text(text: str) -> None:
+    """And another one is another function."""
+    codes: list[object] = []
+    for future, annotation in (("", text), ("from __future__ import annotations\n", text), ("", "bytes")):
+        held: dict[str, FunctionType] = {}
+        source = f"{future}{MADE.replace('@T', annotation)}"
+        exec(compile(source, "<made>", "exec", dont_inherit=True), held)
+        code = read(held["ask"].__code__)
+        codes.append((code.does, code.reads))
+    assert codes[0] == codes[1] or " if " in text
+    assert codes[0] != codes[2]
+    assert codes[1] != codes[2]
