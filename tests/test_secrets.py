@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -38,7 +39,7 @@ NAMES = [
     *("Cookie", "Set-Cookie", "credentials", "googleCredential", "session_cookie", "passcode", "passwords", "passwd"),
     *("pwd", "MYSQL_PWD", "SMTP_PWD", "dbPwd", "pgpwd", "pass", "DB_PASS", "smtpPass", "X-Pass", "pat", "GITHUB_PAT"),
     *("AZURE_PAT", "githubPat", "jwt", "id-jwt", "dsn", "SENTRY_DSN", "otp", "totp", "conn_str", "ConnectionString"),
-    *("HFTOKEN", "OPENAIAPIKEY", "MYSECRET"),
+    *("HFTOKEN", "OPENAIAPIKEY", "MYSECRET", "api_tokens", "authTokens", "access_tokens"),
 ]
 OPEN = [
     *("max_tokens", "maxTokens", "max_completion_tokens", "tokens", "input_tokens", "token_count", "tokenizer"),
@@ -150,7 +151,7 @@ def test_what_holds_itself_is_shown_as_far_as_it_goes() -> None:
 
 @given(
     st.text(st.characters(exclude_categories=()), min_size=8, max_size=12),
-    st.sampled_from(["", "\n", "\r\n", "\0", " ", "'", '"', "\\", "é", "\udcff"]),
+    st.sampled_from(["", "/+==", "\n", "\r\n", "\0", " ", "'", '"', "\\", "é", "\udcff"]),
     st.integers(8, 500),
 )
 @settings(max_examples=150, deadline=None)
@@ -168,6 +169,11 @@ def test_a_secret_is_masked_however_it_is_written(text: str, end: str, cut: int)
         "JSON": json.dumps(secret),
         "JSON in UTF-8": json.dumps(secret, ensure_ascii=False),
         "a URL": quote(encoded),
+        "its query": quote(encoded, safe=""),
+        "a form": quote_plus(encoded),
+        "a URL in lower case": re.sub("%..", lambda found: found[0].lower(), quote(encoded, safe="")),
+        "a URL, as little as can be": quote(encoded, safe="!#$&'()*+,/:;=?@[]~"),
+        "JSON of PHP": json.dumps(secret).replace("/", "\\/"),
         "a terminal": in_a_line(secret),
         "in one line": " ".join(f"a {secret} b".split()),
         "without blanks": f"({secret.strip()})",

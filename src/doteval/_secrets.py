@@ -27,7 +27,7 @@ _CREDENTIAL = re.compile(
 _SECRET_NAME = re.compile(
     r"(passwords?|passphrase|passcode|pwd)$"
     r"|(^|_)(key|token|secrets?|auth|bearer|cookies?|credentials?|headers|pass|pat|jwt|dsn|t?otp|conn(ection)?_?str(ing)?"
-    r"|(api|access)_?keys|(api|access|auth|client|private|refresh|secret|session)_?(key|token|secret))$",
+    r"|(api|access)_?keys|(api|access|auth)_?tokens|(api|access|auth|client|private|refresh|secret|session)_?(key|token|secret))$",
     re.IGNORECASE,
 )
 """What may be one by the words that its name ends with; a word that ends so, such as ``compass``, is another one."""
@@ -113,6 +113,9 @@ def masked(text: str, secrets: Collection[str] = ()) -> str:
     """
     text = without_secrets_in_urls(text)
     forms = {form for secret in secrets for form in _forms_of(secret) if len(form) >= _SHORTEST_SECRET}
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET and not _PLAIN.fullmatch(secret):
+            text = re.sub(_in_urls(secret), "***", text)
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, "***")
         if "…" in text:
@@ -128,8 +131,21 @@ def _forms_of(secret: str) -> Iterator[str]:
     for each in {secret, secret.strip(), " ".join(secret.split()), *secret.splitlines()}:
         encoded = each.encode("utf-8", "surrogatepass")
         yield from (each, repr(each)[1:-1], ascii(each)[1:-1], in_a_line(each), json.dumps(each)[1:-1], quote(encoded))
-        yield from (json.dumps(each, ensure_ascii=False)[1:-1], repr(encoded)[2:-1], encoded.decode("latin-1"))
+        yield from (json.dumps(each).replace("/", r"\/")[1:-1], json.dumps(each, ensure_ascii=False)[1:-1])
+        yield from (repr(encoded)[2:-1], encoded.decode("latin-1"))
         yield repr(each.encode("latin-1", "replace"))[2:-1]
+
+
+def _in_urls(secret: str) -> str:
+    """A pattern of it as it is in a URL: each who writes one leaves other characters as they are."""
+    return "".join(map(_in_url, secret.strip()))
+
+
+def _in_url(character: str) -> str:
+    if _PLAIN.fullmatch(character):
+        return re.escape(character)
+    encoded = "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+    return f"(?:{re.escape(character)}|(?i:{encoded}){'|[+]' if character == ' ' else ''})"
 
 
 def _uncut(before: str, secret: str) -> str:

@@ -226,3 +226,20 @@ async def test_a_row_that_is_cancelled_while_it_takes_too_long_is_no_failure(tmp
     with Store(store) as opened:
         (stored,) = opened.evaluations()
         assert [*opened.records(stored)] == []
+
+
+async def test_a_row_that_has_not_begun_when_the_run_is_cancelled_does_not_begin() -> None:
+    """It might block the event loop, and be paid for, before anything could cancel it."""
+    begun: list[int] = []
+    scope = CancelScope()
+
+    @foreach("n", range(20), concurrency=4)
+    async def block(n: int) -> Result:
+        begun.append(n)
+        if n == 9:
+            scope.cancel()
+        return Result(n)
+
+    with scope:
+        await run(block)
+    assert begun == [*range(10)]

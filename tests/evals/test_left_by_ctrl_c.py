@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from doteval import Result, foreach
+from doteval import PooledProvider, Result, foreach
 from doteval.evals import ConcurrentRunError, Evaluation, Store, rescore, run
 
 SIGINT = signal.SIGINT
@@ -90,6 +91,31 @@ def test_code_that_blocks_the_loop_is_waited_for(console: Console) -> None:
     with pytest.raises(KeyboardInterrupt):
         console.cell(run(asking(block)))
     assert len(rows) < 6
+
+
+def test_code_of_a_provider_that_blocks_is_waited_for(console: Console) -> None:
+    """Its `open()` runs in a task of its own, and may import an SDK, or read weights."""
+
+    class Blocking(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str, /) -> AsyncGenerator[str]:
+            signal.raise_signal(SIGINT)
+            opened.append(spec)
+            yield spec
+
+    @foreach("id", range(6))
+    async def ask(id: int, model: str) -> Result:  # noqa: A002
+        return Result(id)
+
+    async def cell() -> None:
+        async with Blocking() as provider:
+            await run(ask, model=lambda: provider.setup("m"))
+
+    opened: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        console.cell(cell())
+    assert opened == ["m"]
+    assert not asyncio.all_tasks(console.loop)
 
 
 @pytest.mark.parametrize("how", ["in the loop", "in a row"])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import signal
-from typing import NamedTuple
+import sys
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from tests.plugin.runs import Runs, assert_clean
 
 from doteval.evals import Record, Store
 from doteval.pytest_plugin._evals import ending
+
+if TYPE_CHECKING:
+    from sys import _TraceFunction as TraceFunction
 
 
 class Way(NamedTuple):
@@ -146,21 +152,40 @@ def outputs(runs: Runs) -> list[object]:
     return [record.output for record in kept(runs)]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_time_limit_that_comes_by_a_signal_ends_the_evaluation(runs: Runs, way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "raised", "told"),
+    [
+        *((way, "pytest.fail('Timeout (>3.0s)')", "Failed: Timeout (>3.0s)") for way in WAYS),
+        *((way, "raise SystemExit(7)", "SystemExit: 7") for way in ("unmarked", "trio", "marked trio")),
+    ],
+)
+def test_a_time_limit_that_comes_by_a_signal_ends_the_evaluation(runs: Runs, way: str, raised: str, told: str) -> None:
     """As pytest-timeout's: wherever it strikes, no row takes it for its own, and none goes on or is kept as failed."""
     hows = {name: how for name, how in HOW.items() if name != "callback" or way in ON_ASYNCIO}
-    write(runs, WAYS[way], hows)
+    write(runs, WAYS[way], hows, raised)
     result = run(runs, WAYS[way])
     assert_clean(result, failed=len(hows), passed=len(hows))
     for name in hows:
-        result.stdout.fnmatch_lines([f"FAILED eval_{name}.py::eval_many* - Failed: Timeout (>3.0s)"])
+        result.stdout.fnmatch_lines([f"FAILED eval_{name}.py::eval_many* - {told}"])
         assert len(asked(runs, name)) < 20
     assert errors(runs) == []
     assert_clean(run(runs, WAYS[way]), passed=2 * len(hows))
     for name in hows:
         assert {*asked(runs, name)} == {*range(30)}
     assert errors(runs) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_row_begins_when_the_evaluation_is_to_end(runs: Runs, way: str) -> None:
+    """Also where rows block the event loop, which cancels them in its next turn."""
+    write(runs, WAYS[way], {"it": "alarm()\n        return Result(n)"})
+    path = runs.pytester.path / "eval_it.py"
+    source = path.read_text().replace("range(100)", "()").replace('await client.generate("hi")', '"hi"')
+    path.write_text(source)
+    assert_clean(run(runs, WAYS[way]), failed=1, passed=1)
+    assert asked(runs, "it") == [*range(9)]
+    assert_clean(run(runs, WAYS[way]), passed=2)
+    assert [9, *asked(runs, "it")[9:]] == [9, *range(9, 30)]
 
 
 @pytest.mark.parametrize("way", ["unmarked", "marked trio"])
@@ -212,6 +237,43 @@ def test_what_a_row_says_of_itself_is_its_own(runs: Runs) -> None:
     conftest.write_text(conftest.read_text().replace("        assert signal.getsignal(signal.SIGALRM) is late\n", ""))
     assert_clean(run(runs, WAYS["unmarked"]), passed=4)
     assert sorted(error.partition("\n")[0] for error in errors(runs)) == ["Failed: on purpose", "Failed: too late"]
+
+
+@pytest.mark.anyio
+async def test_a_signal_reaches_whoever_listened_before_at_any_moment(request: pytest.FixtureRequest) -> None:
+    """In each line of what listens and what does so no more; and after, of whoever has kept the handler meanwhile."""
+    raised, heard = 0, 0
+
+    def hear(*_: object) -> None:
+        nonlocal heard
+        heard += 1
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal raised
+        if frame.f_code.co_filename != ending.__file__ or frame.f_code.co_name == "_handle":
+            return None
+        if event == "line":
+            raised += 1
+            signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    request.addfinalizer(partial(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, hear)))
+    request.addfinalizer(partial(sys.settrace, sys.gettrace()))
+    kept = []
+    for _ in range(2):
+        sys.settrace(trace)
+        with ending.Ending().around():
+            kept.append(signal.getsignal(signal.SIGUSR1))
+        sys.settrace(None)
+        assert raised == heard > 10
+        assert signal.getsignal(signal.SIGUSR1) is hear
+    for handler in kept:
+        signal.signal(signal.SIGUSR1, handler)
+        with ending.Ending().around():
+            signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGUSR1) == handler
+    assert heard == raised + 4
 
 
 INTERRUPTS = {

@@ -183,10 +183,10 @@ def test_how_pytest_runs_assertions_explains_that_code_is_another(runs: Runs) ->
 
 @pytest.mark.parametrize("option", ["--model-setting=echo.greeting=Hi", "--model-base-url=echo=http://127.0.0.1:1"])
 def test_settings_of_the_provider_count(runs: Runs, option: str) -> None:
-    """Whether on the command line or in the ini file."""
+    """Whoever's fixture leases the model, also where the fixture of another one would be called as the one of all."""
     runs.install(
         "settablepkg",
-        {"settable": "settablepkg:Settable"},
+        {"settable": "settablepkg:Settable", "model": "echopkg:EchoProvider"},
         settablepkg="""
         from contextlib import asynccontextmanager
         from doteval import PooledProvider
@@ -211,14 +211,19 @@ def test_settings_of_the_provider_count(runs: Runs, option: str) -> None:
         @foreach("value", [1])
         async def eval_it(value, settable_client):
             return Result(value)
+
+        @pytest.mark.parametrize("model_client", ["settable:it"], indirect=True)
+        @foreach("value", [1])
+        async def eval_any(value, model_client):
+            return Result(value)
         """
     )
     option = option.replace("echo", "settable")
     common = ("--eval-experiment", "it", "--model-setting=settable.timeout=7")
-    assert_clean(runs.run("--eval-experiment", "it"), passed=1)
-    assert_clean(runs.run(*common), passed=1)
+    assert_clean(runs.run("--eval-experiment", "it"), passed=2)
+    assert_clean(runs.run(*common), passed=2)
     changed = runs.run(*common, option, strict=False)
-    changed.assert_outcomes(errors=1)
+    changed.assert_outcomes(errors=2)
     changed.stdout.fnmatch_lines(["the model's * is *"])
 
 

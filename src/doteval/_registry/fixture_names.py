@@ -21,6 +21,11 @@ def client_fixture(name: str) -> str:
     return f"{fixture_word(name)}_client"
 
 
+def client_fixtures(names: Iterable[str]) -> dict[str, str]:
+    """The providers by the fixtures that lease their models; ``model_client`` is nobody's, as its spec names one."""
+    return {fixture: name for name in names if (fixture := client_fixture(name)) != "model_client"}
+
+
 def provider_fixture(name: str) -> str:
     """What the fixture is called that gives the provider `name`."""
     return f"{fixture_word(name)}_provider"

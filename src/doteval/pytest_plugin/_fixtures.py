@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import pytest
 from anyio import get_available_backends
 
-from .._registry.fixture_names import clashes, client_fixture, provider_fixture
+from .._registry.fixture_names import clashes, client_fixture, client_fixtures, provider_fixture
 from .._registry.registration import Registration
 from .._spec import ModelSpec
 from ._endings import Endings
@@ -128,7 +128,7 @@ class Fixtures:
         """
         from ._leases import identity_of  # noqa: PLC0415
 
-        name = next((name for name in self._registrations if client_fixture(name) == fixture), None)
+        name = client_fixtures(self._registrations).get(fixture)
         return identity_of(spec, name, self._registrations, self._lent, self._settings)
 
     def provider_identities(self, requested: Collection[str]) -> dict[str, Mapping[str, Any]]:

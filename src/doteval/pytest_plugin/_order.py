@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from .._errors import DotevalError
-from .._registry.fixture_names import client_fixture
+from .._registry.fixture_names import client_fixtures
 from .._registry.registration import Registration
 from .._spec import ModelSpec
 
@@ -30,7 +30,7 @@ class Order:
 
     def __init__(self, registrations: Mapping[str, Registration]) -> None:
         self._registrations = registrations
-        self._names = {client_fixture(name): name for name in registrations}
+        self._names = client_fixtures(registrations)
         self._scarce: dict[str, bool] = {}
         self._own_ids: list[tuple[Any, object]] = []
 

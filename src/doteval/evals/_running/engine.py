@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from ... import counting_requests
 from .._errors import RowTimeoutError
@@ -215,7 +216,10 @@ class Engine:
 
     async def _row(self, attempt: Attempt) -> None:
         """Make an attempt of a row, and have kept what comes of it; the row has a place, which it gives back."""
+        if self._is_over:
+            return  # what ends it may still wait for its turn, and a row that blocks would not let it have that
         try:
+            await checkpoint_if_cancelled()  # asyncio cancels nothing that has not begun
             failure = None if attempt.error is None else await self._after(attempt)
             if failure is not None:
                 row = attempt.row
@@ -287,7 +291,8 @@ class Engine:
 
     def _end(self, error: BaseException) -> None:
         """End the run."""
-        self._error = self._error or error
+        if self._error is None:
+            self._error = error
         self._scope.cancel()
 
     async def _after(self, attempt: Attempt) -> BaseException | None:

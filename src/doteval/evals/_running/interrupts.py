@@ -79,7 +79,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _time_in_loop() -> object:
     """Something that is another one each time that the loop is entered, which sets this hook."""
-    return sys.get_asyncgen_hooks().firstiter
+    return sys.get_asyncgen_hooks().finalizer  # firstiter is not set in tasks of ours
 
 
 def _is_left_by_ctrl_c() -> bool:

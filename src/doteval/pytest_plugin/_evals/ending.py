@@ -25,7 +25,7 @@ from ..._loop import HomeLoop
 
 ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 """What ends the whole run of pytest; what ends a test otherwise ends its row only, unless a signal brings it."""
-_RAISED_BY_HANDLERS = (pytest.exit.Exception, pytest.fail.Exception, pytest.skip.Exception)
+_RAISED_BY_HANDLERS = (SystemExit, pytest.exit.Exception, pytest.fail.Exception, pytest.skip.Exception)
 _STUCK, _PATIENCE = 1.0, 10.0
 """How long the event loop may take to cancel the rows, and how long these may take to end then, in seconds."""
 
@@ -40,6 +40,7 @@ class Ending:
         self._cancel: Callable[[], None] | None = None
         self._is_cancelled = False
         self._others: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        """Kept for good: whoever has set a handler meanwhile may have ours, and call it whenever a signal comes."""
         self._reminders: int | None = None
         """How often the alarm has come that reminds of what has not ended yet; `None` where none is set."""
 
@@ -64,16 +65,20 @@ class Ending:
             except BaseException as exc:
                 if isinstance(exc, get_cancelled_exc_class()) or not (self.has_come or isinstance(exc, ENDS)):
                     raise
-                self.error = self.error or exc  # on its way through an event loop it would leave traces of a crash
+                self._note(exc)  # on its way through an event loop it would leave traces of a crash
             finally:
                 self._cancel = None
                 self._listen_no_more()
 
     def end(self, error: BaseException) -> None:
         """End it, at whatever moment; the first reason counts."""
-        self.error = self.error or error
+        self._note(error)
         if self._cancel is not None:
             self._cancel()
+
+    def _note(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
 
     def leave(self) -> None:
         """Its test has been left: what is still run of it is cancelled when its event loop goes on."""
@@ -107,8 +112,7 @@ class Ending:
         if self._reminders is not None and sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._reminders = None
-        while self._others:
-            number, handler = self._others.popitem()
+        for number, handler in self._others.items():
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, handler)
 
