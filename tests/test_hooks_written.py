@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import types
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -71,6 +74,97 @@ def test_a_form_that_cannot_work_is_refused_when_the_class_is_written(
 ) -> None:
     with pytest.raises(TypeError, match=re.escape(problem)):
         type("Wrong", (base,), written)
+
+
+def given(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that gives one more argument."""
+
+    @functools.wraps(function)
+    def decorated(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(self, "session", *args, **kwargs)
+
+    return decorated
+
+
+def plain_coroutine(function: Callable[..., Any]) -> Any:
+    """As it was written before ``async def``; `await` takes it."""
+
+    @types.coroutine
+    def running(*args: Any, **kwargs: Any) -> Any:
+        return (yield from function(*args, **kwargs).__await__())
+
+    return running
+
+
+async def setup_with(self: Any, _session: str, spec: str) -> Any:
+    return ModelHandle(spec, spec, self)
+
+
+async def teardown_with(_self: Any, session: str, resource_id: str) -> None:
+    assert (session, resource_id) == ("session", "x")
+
+
+@asynccontextmanager
+async def open_with(_self: Any, session: str, spec: str, /) -> AsyncIterator[str]:
+    assert session == "session"
+    yield spec
+
+
+async def well(*_: object) -> bool:
+    return True
+
+
+def fields(base: type[Any]) -> type[Any]:
+    """With patterns that are a field."""
+    namespace = {"patterns": field(default=("x-*",)), "__annotations__": {"patterns": tuple[str, ...]}}
+    return dataclass(type("Right", (base,), namespace))
+
+
+RIGHT: dict[str, Callable[[], type[Any]]] = {
+    "arguments given by a decorator": lambda: type(
+        "Right", (Books,), {"setup": given(setup_with), "teardown": given(teardown_with)}
+    ),
+    "an argument of open() given by a decorator": lambda: type("Right", (Pooled,), {"open": given(open_with)}),
+    "coroutines that are generators": lambda: type(
+        "Right",
+        (Books,),
+        {"setup": plain_coroutine(Books.setup), "teardown": plain_coroutine(Books.teardown)},
+    ),
+    "a check that is a generator": lambda: type(
+        "Right",
+        (Pooled,),
+        {"healthy": plain_coroutine(well), "__init__": lambda self: Pooled.__init__(self, health_after=0)},
+    ),
+    "patterns in a field": lambda: fields(Books),
+    "patterns in a field of one with a pool": lambda: fields(Pooled),
+    **{
+        f"{name}() of its own": lambda name=name: type("Right", (Books,), {name: asynchronous})
+        for name in ("is_broken", "breaks", "idle", "slots", "secrets")
+    },
+    "slots() of a base that has no pool": lambda: type(
+        "Right", (type("Mixin", (), {"slots": asynchronous}), Books), {"slots": asynchronous}
+    ),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("made", RIGHT)
+async def test_a_form_that_works_is_not_refused(made: str) -> None:
+    """However it came about."""
+    provider = RIGHT[made]()()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with ModelProviders({"right": provider}, discover=False) as providers:
+            for _ in range(2):
+                async with providers.setup("right:x") as handle:
+                    assert handle.resource_id == "x"
+            if isinstance(provider, PooledProvider):
+                assert provider.statistics().unhealthy == 0
+            async with provider.setup("x") as handle:
+                assert handle.resource_id == "x"
+            if "patterns" in made:
+                async with providers.setup("x-y") as handle:
+                    assert handle.resource_id == "x-y"
 
 
 RETURNED: dict[str, tuple[dict[str, Any], str]] = {

@@ -6,7 +6,7 @@ Python's own words name neither the hook nor whose it is.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping
-from inspect import isasyncgen, isasyncgenfunction, iscoroutine, iscoroutinefunction, signature
+from inspect import isasyncgen, isasyncgenfunction, isawaitable, iscoroutine, iscoroutinefunction, signature
 from operator import index
 from types import FunctionType
 from typing import Any, TypeVar, cast
@@ -15,8 +15,23 @@ from ._context_managers import kind_of
 
 AnswerT = TypeVar("AnswerT")
 
-_AT_ONCE = ("is_broken", "breaks", "idle", "slots", "secrets", "identity")
-"""What nobody awaits."""
+_LISTS = (tuple, list, set, frozenset)
+"""What patterns may be in."""
+_WITH_FIELDS = ("dataclasses", "attr", "pydantic")
+"""Whose decorators put the default of a field in its place, when the class is written."""
+
+
+def check_at_once(cls: type[object], *hooks: str) -> None:
+    """Look at the hooks that nobody awaits, where a class has written them.
+
+    Raises:
+        TypeError: One of them has to be awaited.
+    """
+    for name in hooks:
+        if _is_async(vars(cls).get(name)):
+            raise TypeError(
+                f"{cls.__name__}.{name} is written with 'async def', where it has to be 'def': nobody waits"
+            )
 
 
 def check_written(cls: type[object]) -> None:
@@ -25,11 +40,7 @@ def check_written(cls: type[object]) -> None:
     Raises:
         TypeError: One of them cannot work.
     """
-    for name in _AT_ONCE:
-        if _is_async(vars(cls).get(name)):
-            raise TypeError(
-                f"{cls.__name__}.{name} is written with 'async def', where it has to be 'def': nobody waits"
-            )
+    check_at_once(cls, "identity")
     if isasyncgenfunction(vars(cls).get("setup")):
         raise TypeError(
             f"{cls.__name__}.setup yields, where it has to return a ModelHandle. Inherit from PooledProvider, whose "
@@ -38,12 +49,13 @@ def check_written(cls: type[object]) -> None:
     written = vars(cls).get("teardown")
     if isinstance(written, FunctionType):
         try:
-            signature(written).bind(None, "resource id")
+            signature(written, follow_wrapped=False).bind(None, "resource id")  # a decorator may give it more
         except TypeError as exc:
             told = f"{cls.__name__}.teardown cannot be called with a resource id ({exc})"
             raise TypeError(f"{told}: write 'async def teardown(self, resource_id)'") from None
     patterns = vars(cls).get("patterns")
-    if not hasattr(patterns, "__get__"):  # else it is known of an instance
+    is_field = type(patterns).__module__.partition(".")[0] in _WITH_FIELDS
+    if not is_field and not hasattr(patterns, "__get__"):  # else it is known of the class that is made, or an instance
         checked_patterns(patterns, cls)
 
 
@@ -62,7 +74,7 @@ def checked_patterns(patterns: object, owner: object) -> tuple[str, ...]:
     name = _name_of(owner)
     if isinstance(patterns, str):
         raise TypeError(f"{name}.patterns is a text, and has to be a tuple of texts: write patterns = ({patterns!r},)")
-    if not isinstance(patterns, (tuple, list, set, frozenset)):
+    if not isinstance(patterns, _LISTS):
         kind = kind_of(patterns)
         raise TypeError(f'{name}.patterns is {kind}, and has to be a tuple of texts, such as patterns = ("gpt-*",)')
     for pattern in cast("Collection[object]", patterns):
@@ -78,9 +90,8 @@ def to_await(answer: object, owner: object, hook: str) -> Awaitable[Any]:
     Raises:
         TypeError: It cannot.
     """
-    awaitable: Any = answer
-    if isinstance(answer, Awaitable):
-        return awaitable  # type: ignore[no-any-return]
+    if isawaitable(answer):
+        return answer
     how = "yields" if isasyncgen(answer) else f"returned {kind_of(answer)}, and nothing to await"
     raise TypeError(f"{_name_of(owner)}.{hook}() {how}: write it with 'async def', and let it return")
 

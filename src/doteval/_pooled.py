@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 
 from ._context_managers import check_function
 from ._handle import ModelHandle
+from ._hooks_written import check_at_once
 from ._keywords import completed, takes, unexpected
 from ._pool.events import ProviderStatistics
 from ._pool_options import LeaseOptions, check_slots
@@ -73,6 +74,7 @@ class PooledProvider(_HasRuntime[ModelT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_at_once(cls, "is_broken", "breaks", "idle", "slots", "secrets")
         check_function(getattr_static(cls, "open"), f"{cls.__name__}.open")
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, cast
 from weakref import WeakSet
@@ -123,11 +123,16 @@ def enterable(function: Callable[P, Coroutine[Any, Any, ModelHandle[ModelT]]]) -
     @functools.wraps(function)
     def setup(*args: P.args, **kwargs: P.kwargs) -> Setup[ModelT]:
         made = function(*args, **kwargs)
-        if hasattr(made, "__aenter__") or not hasattr(made, "send"):
+        if hasattr(made, "__aenter__") or not (hasattr(made, "send") and inspect.isawaitable(made)):
             return cast("Setup[ModelT]", made)
-        return WrittenSetup(made, args[0] if args else None)
+        return WrittenSetup(made if hasattr(made, "__await__") else _run(made), args[0] if args else None)
 
     return marked(setup)
+
+
+async def _run(generator: Awaitable[ModelT]) -> ModelT:
+    """A coroutine that is a generator, as one of the usual kind."""
+    return await generator
 
 
 def is_enterable(function: Callable[..., Any]) -> bool:

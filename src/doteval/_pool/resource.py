@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from inspect import isawaitable
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -199,9 +200,9 @@ class Resource(Generic[ModelT]):
     @interruptible
     async def _ask(self) -> bool:
         asked = cast("object", self._healthy(self.model))  # an author's, who may have forgotten the 'async'
-        if not isinstance(asked, Awaitable):
+        if not isawaitable(asked):
             raise TypeError(f"it returned {kind_of(asked)}, and nothing to await: write it with 'async def'")
-        answer = await cast("Awaitable[object]", asked)
+        answer: object = await asked
         if answer is None:
             raise TypeError("it returned None, where it has to return True or False")
         return bool(answer)

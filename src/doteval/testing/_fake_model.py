@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any, Self, TypeAlias, cast
 
 from anyio import CapacityLimiter, sleep
@@ -191,7 +192,7 @@ class FakeModel:
             return self._replies
         if callable(self._replies):
             reply = self._replies(prompt)
-            return await reply if isinstance(reply, Awaitable) else reply
+            return await reply if isawaitable(reply) else reply
         taken = number - 1 - sum(1 for failed in self._failures if failed < number)
         if taken >= len(self._replies):
             raise AssertionError(
