@@ -7,7 +7,7 @@ from itertools import islice
 
 from ._chains import is_group, leaves_of, members_of, walk
 from ._errors import DotevalError
-from ._printed import printable, shortened
+from ._printed import printable, shortened, text_of
 
 _MOST, _MOST_MEMBERS = 10_000, 20
 """How much of an exception is told, in characters, and how many of those of a group."""
@@ -42,7 +42,7 @@ def reason_of(error: BaseException) -> str:
         return shortened("; ".join(map(reason_of, islice(leaves_of(error), _MOST_MEMBERS))), _MOST)
     if isinstance(error, DotevalError):
         return _parts(error)[0] or type(error).__name__
-    text = shortened(printable(str(error)[: _MOST + 1]), _MOST)
+    text = shortened(printable(text_of(error)[: _MOST + 1]), _MOST)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -76,7 +76,7 @@ def _caused_by(link: BaseException) -> tuple[BaseException | None, ...]:
 
 def _parts(error: DotevalError) -> tuple[str, str]:
     """What one of our own says, and its advice, which is what comes last."""
-    text = str(error)
+    text = text_of(error)
     advice = getattr(error, "advice", None)
     if not isinstance(advice, str) or not text.endswith(advice):
         advice = text.rpartition("\n")[2] if "\n" in text else ""

@@ -137,7 +137,7 @@ class _Holding:
             await wait_out(self._done)
             raise
         if not self._was_open:
-            raise self._error or ProviderClosedError(self._name)
+            raise ProviderClosedError(self._name) if self._error is None else self._error
 
     async def close(self) -> None:
         self._asked = True

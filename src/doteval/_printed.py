@@ -28,6 +28,14 @@ def in_a_line(text: str) -> str:
     return text.translate(_IN_A_LINE)
 
 
+def text_of(value: object) -> str:
+    """What an exception, say, tells of itself; where its author's ``__str__`` is broken, that."""
+    try:
+        return str(value)
+    except Exception as exc:
+        return f"<its text failed with {type(exc).__name__}>"
+
+
 def shortened(text: str, most: int) -> str:
     """A text of at most so many characters, and an ellipsis where more of it is left out."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from ._chains import all_behind
-from ._printed import in_a_line
+from ._printed import in_a_line, text_of
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _PARAMETER = re.compile(r"""(?<=[?&])([\w.%-]+)=([^&#\s"'<>]+)""")
@@ -229,8 +229,10 @@ def mask_exception(exc: BaseException, secrets: Collection[str]) -> None:
     for link in all_behind(exc):
         members = link.args[1:] if isinstance(link, BaseExceptionGroup) else ()
         said = link.args[: len(link.args) - len(members)]
-        if any(masked(str(argument), secrets) != str(argument) for argument in said):
-            link.args = (*(masked(str(argument), secrets) for argument in said), *members)
+        texts = [text_of(argument) for argument in said]
+        clean = [masked(text, secrets) for text in texts]
+        if clean != texts:
+            link.args = (*clean, *members)
 
 
 def secrets_of(config: Mapping[str, object]) -> set[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from logging import ERROR, WARNING
 from typing import Any, TypeVar, cast
 
 from .._chains import is_group, leaves_of
 from .containment import ends_the_program
 from .records import Entry, Want
-from .reporter import logger
+from .reporter import log_raised
 
 AnswerT = TypeVar("AnswerT")
 
@@ -53,13 +54,13 @@ class Hooks:
         """Whether the entry's model is of no use any more, as one that cannot even be asked."""
         is_broken = self._is_broken
         assert is_broken is not None
-        return self._answer(lambda: is_broken(entry.resource.model), True, f"is_broken() of '{entry.want.label}'")
+        return self._answer(lambda: bool(is_broken(entry.resource.model)), True, f"is_broken() of '{entry.want.label}'")
 
     def breaks(self, error: Exception) -> bool:
         """Whether the exception shows that the resource is of no use any more."""
         if is_group(error):  # the block held a task group, or several handles
             return any(self.breaks(cast(Exception, leaf)) for leaf in leaves_of(error))
-        return self._answer(lambda: self._breaks(error), False, "breaks()")
+        return self._answer(lambda: bool(self._breaks(error)), False, "breaks()")
 
     def _answer(self, hook: Callable[[], AnswerT], otherwise: AnswerT, name: str) -> AnswerT:
         try:
@@ -67,9 +68,9 @@ class Hooks:
         except BaseException as exc:
             if ends_the_program(exc):
                 raise
-            logger.exception("%s: %s raised", self._provider, name)
+            log_raised(ERROR, exc, "%s: %s raised", self._provider, name)
             return otherwise
 
     def check_raised(self, entry: Entry, error: BaseException) -> None:
         """Log what `healthy` has raised, which may be all that its author wants it to do where a model is ill."""
-        logger.warning("%s: healthy() of '%s' raised", self._provider, entry.want.label, exc_info=error)
+        log_raised(WARNING, error, "%s: healthy() of '%s' raised", self._provider, entry.want.label)

@@ -234,9 +234,9 @@ class Ledger(Admission):
         self._give_back_slots(entry)
         self._count_end(entry, error, now)
         if entry.phase is Phase.OPENING:
-            self._fail_pending(
-                entry, error or ModelSetupError(entry.want.label, "the opening ended without a result"), now
-            )
+            if error is None:
+                error = ModelSetupError(entry.want.label, "the opening ended without a result")
+            self._fail_pending(entry, error, now)
         self._serve(now)
 
     def _count_end(self, entry: Entry, error: BaseException | None, now: float) -> None:

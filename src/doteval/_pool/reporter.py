@@ -12,6 +12,14 @@ from .records import Entry
 logger = logging.getLogger("doteval.pool")
 
 
+def log_raised(level: int, error: BaseException, message: str, *args: object) -> None:
+    """Log that an author's code has raised; how it came to that, where Python can print it."""
+    try:
+        logger.log(level, message, *args, exc_info=(type(error), error, error.__traceback__))
+    except Exception:  # Python asks it whether it is true, and for its notes
+        logger.log(level, "%s: %s", message % args, type(error).__name__)
+
+
 class Reporter:
     """Reports the transitions of one pool.
 
@@ -35,4 +43,4 @@ class Reporter:
             except BaseException as exc:
                 if ends_the_program(exc):
                     raise
-                logger.exception("on_event of %s failed on %r", self._provider, event)
+                log_raised(logging.ERROR, exc, "on_event of %s failed on %r", self._provider, event)

@@ -120,7 +120,9 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
     async def _lease(self, asked: Asked) -> ModelHandle[Any]:
         self._usable_task_group()
         name, model = route(asked.spec, self._sources)
-        provider = self._started.get(name) or await self._start(name)
+        provider = self._started.get(name)
+        if provider is None:
+            provider = await self._start(name)
         return checked_handle(await to_await(provider.setup(model, **asked.config), provider, "setup"), provider)
 
     _lease.__qualname__ = "ModelProviders.setup"  # what Python calls it where it was never awaited
@@ -149,7 +151,9 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             Exception: As `setup` and ``providers[name]``.
         """
         self._usable_task_group()
-        provider = self._started.get(name) or await self._start(name)
+        provider = self._started.get(name)
+        if provider is None:
+            provider = await self._start(name)
         await checkpoint()
         return provider
 
@@ -341,9 +345,10 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
                 return False
         elif self._is_entered_by_others(name, provider):
             return False
-        if any(provider is started for started in self._started.values()):
-            return False
-        return is_tied_to_a_task(type(provider))
+        return not self._is_started(provider) and is_tied_to_a_task(type(provider))
+
+    def _is_started(self, provider: ModelProvider[Any]) -> bool:
+        return any(provider is started for started in self._started.values())
 
     def _is_entered_by_others(self, name: str, provider: ModelProvider[Any]) -> bool:
         """Whether one that is no pool is not ours to enter and to close."""
@@ -355,7 +360,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             if not runtime_of(provider).is_running:
                 self._context.copy().run(runtime_of(provider).start, provider, task_group)  # it is not its first user's
                 self._pools.append(runtime_of(provider))
-        elif not self._is_entered_by_others(name, provider) and provider not in self._started.values():
+        elif not self._is_entered_by_others(name, provider) and not self._is_started(provider):
             self._closers.append(partial(_teardown_all, name, provider))
         self._started[name] = provider
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, distributions, entry_points
 
 from .._errors import ProviderLoadError
+from .._printed import text_of
 
 logger = logging.getLogger("doteval.registry")
 
@@ -171,8 +172,5 @@ def distribution_of(entry_point: EntryPoint) -> str:
 
 def described(error: BaseException) -> str:
     """An exception in one line."""
-    try:
-        text = str(error)
-    except Exception:
-        text = ""
+    text = text_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

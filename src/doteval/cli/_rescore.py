@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from .._hints import command_line
-from .._printed import say
+from .._printed import say, text_of
 from .._tables import Table
 from ..evals import Evaluation, Store, Stored, rescore
 from ..evals._results.names import parted
@@ -131,7 +131,7 @@ def _found(name: str, form: str) -> tuple[ModuleType, str, str]:
         with run_by_others():
             return (_file(Path(place)) if place.endswith(".py") else _module(place)), place, function
     except (Exception, SystemExit) as exc:  # whatever it does when it is imported
-        raise Problem(f"{place} cannot be imported: {type(exc).__name__}: {exc}") from exc
+        raise Problem(f"{place} cannot be imported: {type(exc).__name__}: {text_of(exc)}") from exc
 
 
 def _file(path: Path) -> ModuleType:

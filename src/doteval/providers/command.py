@@ -98,7 +98,8 @@ class CommandProvider(CommandedProvider[ModelT], Generic[ModelT]):
         if not slots and others.get("gpu_fraction", 1) != 1:
             raise ValueError("gpu_fraction= is a part of slots, and the servers take none: pass gpus= or capacity= too")
         check_argument("model", model, function_or_none)
-        super().__init__(own["ready"] or PortOpen(), slots > 0, **others)
+        ready = PortOpen() if own["ready"] is None else own["ready"]
+        super().__init__(ready, slots > 0, **others)
         without_port = "; for a server without a port, say with ready=... when it is ready"
         self._take_command("command", command, own, slots, or_else=without_port)
         self._make_model = model

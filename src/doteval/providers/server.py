@@ -84,7 +84,8 @@ class ServerProvider(CommandedProvider[ServerModel], ServerProviderBase):
                 "sleep= says how a server sleeps, and max_sleeping= how many may (0: none): pass both or neither"
             )
         others.setdefault("gpus", None)
-        super().__init__(own["ready"] or HTTPReady("/health"), **others)
+        ready = HTTPReady("/health") if own["ready"] is None else own["ready"]
+        super().__init__(ready, **others)
         self._take_command("server", command, own, slots, causes=_CAUSES)
         self._sleep = sleep
 

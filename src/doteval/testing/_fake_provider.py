@@ -112,7 +112,8 @@ class FakeProvider(PooledProvider[FakeModel]):
         if fuse is None or fuse.gone.is_set():
             known = [name for name, other in self._by_id.items() if not other.gone.is_set()]
             raise KeyError(f"'{resource_id}' is not open; open are: {', '.join(known) or 'none'}")
-        error = error or ConnectionError(f"'{resource_id}' crashed, as the test asked for")
+        if error is None:
+            error = ConnectionError(f"'{resource_id}' crashed, as the test asked for")
         for model, own in self._fuses.items():
             if own is fuse:
                 model.crash(error)

@@ -289,7 +289,7 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
             f"a resource failed to close, and 'async with' raised {error!r}: let super().__aexit__() raise its group"
         )
         group = cast("ExceptionGroup[Exception]", error)
-        assert failure in group.exceptions, f"the failure of a close is missing in {error!r}"
+        assert any(failure is each for each in group.exceptions), f"the failure of a close is missing in {error!r}"
         for model in models:
             self.check_closed(model, "leaving 'async with', where another one failed to close")
         self.check_nothing_is_left(provider)

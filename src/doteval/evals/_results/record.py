@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from ... import Completion, DotevalError, ModelRequest, Usage
 from ..._chains import before
+from ..._printed import text_of
 from .._digests import Fingerprint, digest_of
 from .._result import Result, Score
 from .begun import RequestsOfRow
@@ -301,7 +302,7 @@ def failed(
 
 def told(error: BaseException) -> tuple[str, str]:
     """What is kept of an error: a line, and where it came from."""
-    text, trace = _text(error), _from_the_evaluation(error.__traceback__)
+    text, trace = text_of(error).strip(), _from_the_evaluation(error.__traceback__)
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     try:
         where = _printed(error, trace)
@@ -335,13 +336,6 @@ def _as_it_may_be_kept(text: str) -> str:
 def plain_scores(result: Result) -> dict[str, Score]:
     """The scores of a row as they are kept."""
     return dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True))
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error).strip()
-    except Exception as exc:  # an author's __str__ may be broken, too
-        return f"<its text failed with {type(exc).__name__}>"
 
 
 def _from_the_evaluation(trace: TracebackType | None) -> TracebackType | None:

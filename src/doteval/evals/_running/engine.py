@@ -387,8 +387,10 @@ class Engine:
             case None:
                 renewed = await self._renewed(error)  # for other rows as well, where this one is not run again
                 again = tries.lost < self._retries.lost and renewed
-                if again is not True:
-                    return again or await self._as_asked(error, tries)
+                if isinstance(again, BaseException):
+                    return again
+                if not again:
+                    return await self._as_asked(error, tries)
                 tries.lost += 1
         return None
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from ... import ModelRequestError
 from ..._chains import told_with
+from ..._printed import text_of
 from .._identity.looks import attribute_of
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
@@ -60,7 +61,7 @@ def with_cause(error: BaseException) -> BaseException:
     refusals = [each for each in told_with(error) if _refusal(each) is not None]
     cause = next((each for each in refusals if _refusal(each) is Refusal.FINAL), refusals[0])
     if cause is not error:
-        line = str(cause).partition("\n")[0]
+        line = text_of(cause).partition("\n")[0]
         error.add_note(f"It has ended the evaluation, as other rows would not be answered either: {line}")
     return error
 

@@ -141,7 +141,9 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         """All that an answer depends on, the address of the environment and what an `http_client` adds among it."""
         found = {**super().identity(spec, **config)}
         address = str(found.get("base_url") or self._url_from_environment())
-        http_client = config.get("http_client") or self._settings.get("http_client")
+        http_client = config.get("http_client")
+        if http_client is None:
+            http_client = self._settings.get("http_client")
         added = {} if http_client is None else known_of(http_client)
         return {**found, "base_url": address.rstrip("/"), **({"http_client": added} if added else {})}
 

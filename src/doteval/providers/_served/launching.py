@@ -77,9 +77,10 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         share = own["share"]
         if own["launcher"] is not None and share is not None:
             raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
-        self._launcher = own["launcher"] or LocalLauncher(
-            share=secrets.token_hex(8) if share == "off" else share or "user"
-        )
+        launcher = own["launcher"]
+        if launcher is None:
+            launcher = LocalLauncher(share=secrets.token_hex(8) if share == "off" else share or "user")
+        self._launcher = launcher
         self._wishes = own["gpus"], own["capacity"]
         check(*self._wishes)
         self._has_slots = not (needs_slots and takes_time(own["gpus"], os.environ))

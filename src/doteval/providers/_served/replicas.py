@@ -251,7 +251,7 @@ class Replicas:
 
     def _failed(self, number: int, error: Exception) -> None:
         if self._last is None:
-            self._failure = self._failure or error
+            self._failure = error if self._failure is None else self._failure
         elif self._living:
             logger.warning("replica %d could not be started, which is tried again: %s", number, error)
         elif self.lost is None:

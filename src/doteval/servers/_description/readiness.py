@@ -18,6 +18,7 @@ import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 
+from ..._printed import text_of
 from .command import LOOPBACK
 from .log_reader import LogReader
 from .output import plain
@@ -207,7 +208,7 @@ class ReadyWhen(Readiness):
                 try:
                     answer = await self.function(server)
                 except (OSError, httpx.TransportError) as exc:
-                    server.seen[self] = f"it raised {type(exc).__name__}: {exc}"
+                    server.seen[self] = f"it raised {type(exc).__name__}: {text_of(exc)}"
                 else:
                     server.seen[self] = f"it returned {answer!r}"
                     return bool(answer)
@@ -258,7 +259,7 @@ async def _both(server: ReadinessView, first: Readiness, second: Readiness, *, o
         try:
             await condition.wait(server)
         except Exception as exc:  # raised below, as it is, and not in a group
-            problem = problem or exc
+            problem = exc if problem is None else problem
             task_group.cancel_scope.cancel()
         else:
             server.seen[condition] = _READY

@@ -13,6 +13,7 @@ from typing import Any
 
 from anyio import create_task_group, current_time, sleep, sleep_forever, sleep_until
 
+from ..._printed import text_of
 from ..._secrets import mask_exception
 from ..._server_errors import ServerStartError
 from .._contract import Terms
@@ -49,7 +50,7 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
         try:
             await wait()
         except Exception as exc:  # of the user's own condition
-            problem = problem or exc
+            problem = exc if problem is None else problem
         race.cancel_scope.cancel()
 
     async def is_ready() -> None:
@@ -94,7 +95,7 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
     secrets = {view.api_key or "", *command.secret_environment.values()}
     if problem is not None:
         mask_exception(problem, secrets - {""})
-        facts["condition_error"] = f"{type(problem).__name__}: {problem}"
+        facts["condition_error"] = f"{type(problem).__name__}: {text_of(problem)}"
     if limits:
         facts["awaited"] = terms.ready.awaited(view)
     facts = failure_facts(command, connection) | limits | facts

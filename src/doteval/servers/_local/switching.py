@@ -16,6 +16,7 @@ from anyio import Event, fail_after, get_cancelled_exc_class, move_on_after
 
 from ..._loop import HomeLoop
 from ..._pool.containment import ends_the_program
+from ..._printed import text_of
 from ..._secrets import masked
 from .._description.readiness import ReadinessView
 from .._description.sleeping import Sleep, sleep_told
@@ -107,7 +108,7 @@ class _Switch:
         except BaseException as exc:
             if isinstance(exc, get_cancelled_exc_class()) or ends_the_program(exc):
                 raise
-            problem = masked(f"{type(exc).__name__}: {exc}", {said["api_key"] or ""} - {""})
+            problem = masked(f"{type(exc).__name__}: {text_of(exc)}", {said["api_key"] or ""} - {""})
             problem = " ".join(problem.split())[:_LONGEST_PROBLEM]
             done, instead = ("put to sleep", "stopped") if self._action == "sleep" else ("woken up", "started again")
             logger.warning("%s could not be %s, and is %s: %s", said["id"], done, instead, problem)
