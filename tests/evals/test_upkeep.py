@@ -568,22 +568,27 @@ def test_the_job_of_main_asks_for_nothing_where_it_is_started_again(tmp_path: Pa
     def job(commit: str, *commands: list[str]) -> int:
         called.clear()
         for line in (line for block in commands for line in block):
-            command, *words = (commit if word == "$COMMIT" else word for word in shlex.split(line))
+            command, *words = (word.replace("$COMMIT", commit) for word in shlex.split(line))
             if command == "doteval":
                 assert main(words) == 0
             else:
-                baseline = words[words.index("--eval-baseline") + 1] if "--eval-baseline" in words else ""
-                gates = [words[words.index("--eval-gate") + 1]] if baseline else []
-                store = ".doteval/results.db"
-                give = partial(run, eval_core, store=store, experiment=words[1], baseline=baseline, passes=gates)
-                anyio.run(partial(give, max_errors=0))
+                given = dict(zip(words[::2], words[1::2], strict=True))
+                gates: Any = (
+                    {"baseline": given["--eval-baseline"], "passes": given["--eval-gate"]}
+                    if "--eval-gate" in given
+                    else {}
+                )
+                rows: Any = {"limit": int(given["--eval-limit"])} if "--eval-limit" in given else {}
+                give = partial(run, eval_core, store=".doteval/results.db", experiment=given["--eval-experiment"])
+                anyio.run(partial(give, **gates, **rows, max_errors=0))
         return len(called)
 
-    first, every, good = blocks
-    assert job("sha1", first) == 20
+    first, every, good, some, pull_request = blocks
+    assert job("sha1", first, some) == 20 + 5
     for commit in ("sha2", "sha3"):
-        assert [job(commit, every, good) for _ in range(3)] == [20, 0, 0]
+        assert [job(commit, every, good, some) for _ in range(3)] == [20 + 5, 0, 0]
     assert job("branch", every) == 20
+    assert job("pull", pull_request) == 5
 
 
 async def test_a_renamed_experiment_is_gone_on_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
