@@ -125,6 +125,7 @@ DOORS = {
         "doteval.evals._running.missing",
         "doteval.evals._running.selection",
         "doteval.evals._running.settings",
+        "doteval.evals._running.telling",
     },
 }
 

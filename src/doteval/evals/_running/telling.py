@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 
-from ..._errors import DotevalError
+from ... import DotevalError
 from .._errors import EvaluationWarning
 from .outcome import Outcome
 
