@@ -29,10 +29,6 @@ _END = object()
 _LISTED = Kinds((str, float, bool, type(None)))
 """Of these, what Python writes of a list tells everything."""
 _WITHOUT_STATE = frozenset({"_thread.lock", "_thread.RLock"})
-_PASSING: Mapping[str, frozenset[str]] = {
-    "jinja2": frozenset({"cache", "_module", "_uptodate", "_debug_info", "overlayed", "linked_to"})
-}
-"""What objects of a library have only for the moment."""
 
 
 class Fingerprint(NamedTuple):
@@ -70,6 +66,10 @@ class Looks:
         """Whether a class is not the user's own."""
         return True
 
+    def name(self, kind: type[Any]) -> str:
+        """What a class is called."""
+        return _name(kind)
+
     def of(self, value: object) -> str:
         """A fingerprint of a function or a class; of anything else, of what it says that it is."""
         return f"{_name(_class_of(value))} {getattr(value, '__qualname__', '')}"
@@ -83,10 +83,11 @@ class Looks:
         return name in _passing(kind)
 
 
-_NAMES = Looks()
+NAMES = Looks()
+"""Knows only what things are called."""
 
 
-def fingerprint(value: object, looks: Looks = _NAMES, most: int = _MOST) -> Fingerprint:
+def fingerprint(value: object, looks: Looks = NAMES, most: int = _MOST) -> Fingerprint:
     """What a value is known by.
 
     Args:
@@ -99,9 +100,9 @@ def fingerprint(value: object, looks: Looks = _NAMES, most: int = _MOST) -> Fing
     return Fingerprint(blake2b(token, digest_size=12).hexdigest(), tuple(sorted(walk.unknown)))
 
 
-def digest_of(value: object) -> str:
+def digest_of(value: object, looks: Looks = NAMES) -> str:
     """The digest alone."""
-    return fingerprint(value).digest
+    return fingerprint(value, looks).digest
 
 
 class _Frame:
@@ -195,10 +196,9 @@ class _Walk:
                 parts = None
         if isinstance(parts, bytes):
             return parts
-        name = _name(kind)
         if parts is None:
-            self._add_unknown({name})
-            return _joined(b"?", [name.encode(), self._looks.of(value).encode()])
+            self._add_unknown({_name(kind)})
+            return _joined(b"?", [self._looks.name(kind).encode(), self._looks.of(value).encode()])
         in_set = bool(self._frames) and self._frames[-1].in_set
         self._frames.append(_Frame(value, parts, depth, len(self._others), in_set=in_set))
         self._open[key] = depth
@@ -257,18 +257,14 @@ class _Walk:
         if kind is CodeType:
             code = cast("CodeType", value)
             return Parts("code", (code.co_code, code.co_names, code.co_consts))
-        if kind.__module__.startswith("jinja2.") and hasattr(value, "root_render_func"):
-            functions = [value.root_render_func, *value.blocks.values()]
-            codes = [each.__code__ for each in functions]
-            return Parts(
-                f"template {_name(kind)}", (value.name, [*value.blocks], codes, value.globals, value.environment)
-            )
+        if kind is functools.partial:  # pickle tells whether somebody has asked for its attributes
+            return Parts(_name(kind), (value.func, value.args, value.keywords, vars(value)))
         if isinstance(value, ModuleType):
             return _joined(b"module", [value.__name__.encode()])
         if isinstance(value, Enum):
-            return Parts(f"member {_name(kind)}", (value.name, value.value))
+            return Parts(f"member {self._looks.name(kind)}", (value.name, value.value))
         if isinstance(value, PurePath):
-            return _joined(b"path", [_name(kind).encode(), str(value).encode("utf-8", "surrogatepass")])
+            return _joined(b"path", [self._looks.name(kind).encode(), str(value).encode("utf-8", "surrogatepass")])
         if kind is bytearray or kind is memoryview:
             return _joined(b"#" + kind.__name__.encode(), [bytes(value)])
         if hasattr(kind, "__doteval_identity__"):
@@ -277,25 +273,26 @@ class _Walk:
         if single is not None:
             return _atom(single, _class_of(single))
         table = held_by_table(value, kind)
-        return self._object(value, kind) if table is None else Parts(f"table {_name(kind)}", table)
+        return self._object(value, kind) if table is None else Parts(f"table {self._looks.name(kind)}", table)
 
     def _object(self, value: Any, kind: type[Any]) -> Parts | bytes | None:
         if f"{kind.__module__}.{kind.__qualname__}" in _WITHOUT_STATE:
             return b"lock"
+        name = self._looks.name(kind)
         try:
             found = reduced(value, kind)
         except Exception:  # it cannot be pickled
             if isinstance(value, Mapping):
                 pairs = cast("Mapping[object, object]", value).items()
-                return Parts(_name(kind), chain.from_iterable(pairs), size=2)
+                return Parts(name, chain.from_iterable(pairs), size=2)
             if isinstance(value, Sequence):
-                return Parts(_name(kind), cast("Sequence[object]", value))
+                return Parts(name, cast("Sequence[object]", value))
             if isinstance(value, AbstractSet):
-                return Parts(_name(kind), cast("AbstractSet[object]", value), size=1)
+                return Parts(name, cast("AbstractSet[object]", value), size=1)
             is_own = hasattr(value, "__dict__") and not self._looks.is_library(kind)
-            return Parts(_name(kind), (self._lasting(vars(value), kind),)) if is_own else None
+            return Parts(name, (self._lasting(vars(value), kind),)) if is_own else None
         if isinstance(found, str):  # the name of something there is one of
-            return _joined(b"name", [_name(kind).encode(), found.encode()])
+            return _joined(b"name", [name.encode(), found.encode()])
         function, args, state, items, pairs = (*found, None, None, None)[:5]
         maker = "" if any(function is each for each in _NEW) else getattr(function, "__qualname__", "")
         owner: object = getattr(function, "__self__", None)
@@ -306,7 +303,7 @@ class _Walk:
             None if items is None else [*items],
             None if pairs is None else dict(pairs),
         )
-        return Parts(f"{_name(kind)} {maker}", held, is_object=True)
+        return Parts(f"{name} {maker}", held, is_object=True)
 
     def _lasting(self, state: Any, kind: type[Any]) -> Any:
         """The state of an object without what it computes when it is asked, and without what it has for the moment."""
@@ -359,7 +356,6 @@ def _passing(kind: Any) -> frozenset[str]:
     found: set[str] = set()
     for each in cast("tuple[type[Any], ...]", kind.__mro__):
         found.update(name for name, value in vars(each).items() if isinstance(value, functools.cached_property))
-        found.update(_PASSING.get(each.__module__.partition(".")[0], ()))
     return frozenset(found)
 
 
@@ -394,7 +390,21 @@ def _hashed(data: bytes) -> bytes:
 
 def _name(kind: type[Any]) -> str:
     """The name of a class, the same where its module is imported and where it is the program."""
-    module = kind.__module__
+    return f"{module_of(kind).rpartition('.')[2]}.{kind.__qualname__}"
+
+
+def module_of(kind: type[Any]) -> str:
+    """The module of a class, as it is imported."""
+    module = origin_of(kind).__module__
     if module in ("__main__", "__mp_main__"):
         module = Path(getattr(sys.modules.get(module), "__file__", None) or module).stem
-    return f"{module.rpartition('.')[2]}.{kind.__qualname__}"
+    return module
+
+
+def origin_of(kind: type[Any]) -> type[Any]:
+    """The generic model of pydantic that a class was made of for some types; any other class itself.
+
+    Whose module such a class says that it is of depends on the version.
+    """
+    made: Any = vars(kind).get("__pydantic_generic_metadata__")
+    return (made and made["origin"]) or kind

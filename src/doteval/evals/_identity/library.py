@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from .._digests import origin_of
+
 _OF_A_PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini")
 """What lies where a project of the user's begins."""
 _IS_MADE = 1 << 9
@@ -79,7 +81,7 @@ def is_library_class(kind: type[Any]) -> bool:
     is_made = kind.__flags__ & _MADE_BY_PYTHON == _IS_MADE
     if is_made and kind.__module__ in _MAKERS:
         return vars(sys.modules[kind.__module__]).get(kind.__name__) is kind
-    found = _whose(kind.__module__)
+    found = _whose(origin_of(kind).__module__)
     return not is_made if found is None else found
 
 

@@ -13,6 +13,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, cast
 
 from ... import ModelRequest
+from .._digests import origin_of
 from .._kinds import Kinds, known_by_kind
 from .library import is_library_class
 
@@ -137,7 +138,14 @@ def is_generated(name: str, function: FunctionType, kind: type[Any]) -> bool:
         return False
     if name == "__new__" and "_fields" in vars(kind) and issubclass(kind, tuple):
         return code.co_name == "<lambda>"
+    if is_function(function) and is_made_by_attrs(function):
+        return True
     return code.co_qualname.startswith("__create_fn__.") or code.co_filename.startswith("<attrs generated ")
+
+
+def is_made_by_attrs(function: FunctionType) -> bool:
+    """Whether a method is one that attrs has, or that it has made of its own code."""
+    return function.__globals__.get("__name__") == "attr._make"
 
 
 def shown_as(name: str, value: object) -> str | None:
@@ -263,7 +271,7 @@ def _holds_a_set(value: Any, depth: int = 4) -> bool:
 
 
 def type_name(kind: type[Any]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return f"{origin_of(kind).__module__}.{kind.__qualname__}"
 
 
 def maker_of(function: FunctionType) -> str:

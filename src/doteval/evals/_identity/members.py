@@ -6,10 +6,11 @@ import abc
 import sys
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType
 from typing import Any, cast
 
 from .aliases import is_alias
-from .looks import ADDRESS, attribute_of, class_of, type_name
+from .looks import ADDRESS, attribute_of, class_of, held_by, is_function, is_generated, type_name
 from .silence import no_warnings
 
 _OF_A_FIELD = ("default", "default_factory", "metadata", "repr", "hash", "init", "compare", "kw_only")
@@ -19,15 +20,22 @@ _OF_A_FIELD_OF_PYDANTIC = (
     *("json_schema_extra", "frozen", "validate_default", "repr", "init", "init_var", "kw_only", "metadata"),
 )
 """All but its annotation, which may not be known before the class is used."""
-_OF_A_COMPUTED_FIELD = (
-    *("wrapped_property", "return_type", "alias", "alias_priority", "title", "field_title_generator", "description"),
-    *("deprecated", "examples", "json_schema_extra", "repr", "exclude_if"),
+_OF_A_DECORATOR_OF_PYDANTIC = (
+    *("fields", "mode", "check_fields", "json_schema_input_type", "return_type", "when_used", "each_item", "always"),
+    *("wrapped_property", "alias", "alias_priority", "title", "field_title_generator", "description", "deprecated"),
+    *("examples", "json_schema_extra", "repr", "exclude_if"),
 )
 _OF_A_FIELD_OF_ATTRS = (
-    *("name", "default", "validator", "repr", "eq", "eq_key", "order", "order_key", "hash", "init", "metadata"),
-    *("converter", "kw_only", "inherited", "on_setattr", "alias"),
+    *("default", "validator", "repr", "eq", "eq_key", "order", "order_key", "hash", "init", "metadata", "converter"),
+    *("kw_only", "inherited", "on_setattr", "alias"),
 )
-_MADE_BY_ATTRS = ("__eq__", "__lt__", "__hash__", "__init__", "__repr__", "__str__", "__setattr__")
+"""All but its type, which is an annotation, or is known apart."""
+_MADE_BY_ATTRS = (
+    *("__init__", "__repr__", "__str__", "__eq__", "__lt__", "__hash__", "__setattr__", "__delattr__"),
+    "__attrs_init__",
+)
+"""Of the methods that attrs makes, those that its user asks for."""
+_DECORATORS_OF_PYDANTIC = "pydantic._internal._decorators."
 _DECORATORS = (
     *("validators", "field_validators", "root_validators", "field_serializers", "model_serializers"),
     *("model_validators", "computed_fields"),
@@ -41,28 +49,49 @@ def fields_of(kind: type[Any]) -> Iterator[object]:
         yield name, *(attribute_of(field, each) for each in _OF_A_FIELD)
     if "__dataclass_params__" in own:
         yield repr(own["__dataclass_params__"])
-    if "__attrs_attrs__" in own:
-        yield own["__attrs_attrs__"], [name for name in _MADE_BY_ATTRS if name in own]
-        annotated = {name for each in kind.__mro__ for name in vars(each).get("__annotations__", ())}
-        yield {each.name: each.type for each in own["__attrs_attrs__"] if each.name not in annotated}
     decorators = own.get("__pydantic_decorators__")
     if decorators is not None:
         for sort in _DECORATORS:
             found: Mapping[str, Any] = attribute_of(decorators, sort) or {}
             yield sort, {name: (each.cls_var_name, each.info) for name, each in found.items()}
         yield attribute_of(kind, "model_fields")
+    if "__attrs_attrs__" in own:
+        yield from _fields_of_attrs(kind)
+
+
+def _fields_of_attrs(kind: type[Any]) -> Iterator[object]:
+    """The settings of a class of attrs: of its fields, and which methods are made, and of what they call."""
+    own = vars(kind)
+    annotated = {name for each in kind.__mro__ for name in vars(each).get("__annotations__", ())}
+    yield from ((each.name, each, None if each.name in annotated else each.type) for each in own["__attrs_attrs__"])
+    made = {name: own[name] for name in _MADE_BY_ATTRS if name in own}
+    made = {name: each for name, each in made.items() if is_function(each) and is_generated(name, each, kind)}
+    yield [*made], "__slots__" in own
+    if "__setattr__" in made:
+        yield _hooks_in(made["__setattr__"])
+
+
+def _hooks_in(function: FunctionType) -> dict[str, Any]:
+    """What is called where an attribute is set, by its name, of the method that calls it."""
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    held: Any = held_by(cells["sa_attrs"]) if "sa_attrs" in cells else {}
+    return {name: hook for name, (_, hook) in held.items()}
 
 
 def field_of(value: object, kind: type[Any]) -> dict[str, Any] | None:
-    """What a field of pydantic or attrs is, but for its annotation; `None` where it is none."""
-    if type_name(kind) == "attr._make.Attribute":
-        return {name: attribute_of(value, name) for name in _OF_A_FIELD_OF_ATTRS}
-    if kind.__module__ != "pydantic.fields":
-        return None
-    if kind.__qualname__ == "ModelPrivateAttr":
-        return {name: attribute_of(value, name) for name in ("default", "default_factory")}
-    settings = {"FieldInfo": _OF_A_FIELD_OF_PYDANTIC, "ComputedFieldInfo": _OF_A_COMPUTED_FIELD}.get(kind.__qualname__)
-    return None if settings is None else {name: attribute_of(value, name) for name in settings}
+    """What a field of pydantic or attrs is, or what a decorator of pydantic was given; `None` where it is none such."""
+    match type_name(kind):
+        case "pydantic.fields.ModelPrivateAttr":
+            names: tuple[str, ...] = ("default", "default_factory")
+        case "pydantic.fields.FieldInfo":
+            names = _OF_A_FIELD_OF_PYDANTIC
+        case "attr._make.Attribute":
+            names = _OF_A_FIELD_OF_ATTRS
+        case name if name == "pydantic.fields.ComputedFieldInfo" or name.startswith(_DECORATORS_OF_PYDANTIC):
+            names = _OF_A_DECORATOR_OF_PYDANTIC
+        case _:
+            return None
+    return {name: attribute_of(value, name) for name in names}
 
 
 def schema_of(kind: Any) -> object:

@@ -14,8 +14,10 @@ from .found import PLAIN
 from .kept import TooMuchError, kept_of
 from .library import is_library_class, is_library_file
 from .looks import ATOMS, OF_VALUES, attribute_of, attributes_of, class_of, is_made_of_attributes, telling_of, type_name
+from .members import arguments_of
 from .special import parts_of, result_of
 from .state import State
+from .templates import without_defaults
 
 
 class Known(NamedTuple):
@@ -64,14 +66,16 @@ class Objects(ABC):
         if isinstance(value, BaseException):
             return "error", self._of(value.args, above), *self._own(value, kind, above)
         if not is_library_class(kind):
-            return self._object(value, attributes_of(value), above)
+            attributes = without_defaults(value, attributes_of(value), self.state.writes_within)
+            return self._object(value, attributes, above)
         if any(attribute_of(value, name) is not None for name in ("__next__", "__anext__", "cr_code")):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
             return "state", type_name(kind), *(read(code).does for code in own)
         model = held_by_model(value, kind)
         if model is not None:
-            return type_name(kind), *self._model(value, *model, above)
+            made_for = self._listed(arguments_of(kind), above)
+            return type_name(kind), *made_for, *self._model(value, *model, above)
         dump = attribute_of(kind, "model_dump")
         if dump is not None:
             return type_name(kind), self._of(without_credentials(dump(value)), above)
@@ -83,7 +87,8 @@ class Objects(ABC):
         text = self._text(value)
         if text is not None and is_made_of_attributes(value, text):
             return type_name(kind), self._mapping(without_credentials(vars(value)), above)
-        told = without_credentials({**put_on(value, kind), **telling_of(value), **asked_with(value, kind)})
+        telling = without_defaults(value, telling_of(value), self.state.writes_within)
+        told = without_credentials({**put_on(value, kind), **telling, **asked_with(value, kind)})
         return type_name(kind), "opaque" if text is None else text, self._mapping(told, above)
 
     def _model(

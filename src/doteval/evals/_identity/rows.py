@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
+from .._digests import module_of
 from .._kinds import ByKind
 from .._tabular import objects_in_table
 from .code import read
@@ -54,6 +55,7 @@ def found_in_rows(dataset: object) -> OfRows:
     opened: ByKind[Callable[[Any], Iterable[object]] | None] = ByKind(dict.fromkeys(_NO_DATA))
     seen: dict[int, object] = {}
     level: list[object] = [dataset, *attributes_of(dataset).values()]
+    level += _in_code([function for function, _ in functions_of(dataset)])
     while level and len(seen) < _MOST:
         whole: list[object] = []
         inner: list[object] = []
@@ -92,6 +94,21 @@ def found_in_rows(dataset: object) -> OfRows:
         tuple(sorted(methods)),
         tuple(sorted(tools, key=lambda each: type_name(each) if is_class(each) else qualified(each))),
     )
+
+
+def called_alike(classes: Iterable[type[Any]]) -> dict[tuple[str, str], str]:
+    """How much of their modules tells classes of one name from each other, by their modules and names."""
+    modules: dict[str, set[tuple[str, ...]]] = {}
+    for kind in classes:
+        modules.setdefault(kind.__qualname__, set()).add((*module_of(kind).split("."),))
+    found: dict[tuple[str, str], str] = {}
+    for name, alike in modules.items():
+        for count in range(1, max(map(len, alike)) + 1 if len(alike) > 1 else 1):
+            ends = {".".join(each): ".".join(each[-count:]) for each in alike}
+            if len({*ends.values()}) == len(alike):
+                found.update({(module, name): end for module, end in ends.items()})
+                break
+    return found
 
 
 def _opening(kind: type[Any]) -> Callable[[Any], Iterable[object]] | None:
@@ -145,8 +162,12 @@ def _in_frame(value: Any) -> Iterator[object]:
     held: dict[str, object] = {**frame.f_locals}
     yield from held.values()
     cells = tuple(types.CellType(held.get(name)) for name in frame.f_code.co_freevars)
-    left = [types.FunctionType(frame.f_code, frame.f_globals, "", None, cells)]
-    seen = {frame.f_code}
+    yield from _in_code([types.FunctionType(frame.f_code, frame.f_globals, "", None, cells)])
+
+
+def _in_code(left: list[types.FunctionType]) -> Iterator[object]:
+    """What functions of the user's read, and those that they call."""
+    seen = {each.__code__ for each in left}
     while left:
         for each in _read_by(left.pop()):
             if not is_function(each):

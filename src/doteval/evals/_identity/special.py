@@ -14,8 +14,9 @@ from anyio import from_thread
 from anyio.lowlevel import EventLoopToken
 
 from .library import is_library_class
-from .looks import attribute_of, attributes_of, class_of, digest_of_bytes, type_name
+from .looks import attribute_of, class_of, digest_of_bytes, type_name
 from .members import field_of
+from .templates import held_by_template
 
 _VERSION = slice(92, 100)
 """Where in a database of SQLite stands which version of it has written it."""
@@ -31,6 +32,9 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
     field = field_of(value, kind)
     if field is not None:
         return "field", field
+    template = held_by_template(value, kind)
+    if template is not None:
+        return template
     if kind is types.MethodWrapperType:
         return "method", value.__name__, value.__self__
     if kind is io.BytesIO or kind is io.StringIO:  # wherever it is read now
@@ -42,10 +46,6 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
     match type_name(kind):
         case "numpy.ufunc":  # what is behind one may be a function of the user's
             return "ufunc", value.__name__, *(each for each in gc.get_referents(value) if callable(each))
-        case "jinja2.runtime.Macro":
-            return "macro", value.name, value.arguments, attribute_of(value, "_func")
-        case "jinja2.environment.TemplateModule":
-            return "module of a template", [*(attribute_of(value, "_body_stream") or ())], attributes_of(value)
         case "_struct.Struct":
             return "struct", value.format
         case "functools.KeyWrapper":

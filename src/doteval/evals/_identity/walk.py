@@ -36,6 +36,7 @@ from .looks import (
     is_class,
     is_function,
     is_generated,
+    is_made_by_attrs,
     is_module,
     shown_as,
     type_name,
@@ -51,6 +52,8 @@ from .told import callable_in, handed_over, scopes_of, tells_of, unknown_to
 Bound: TypeAlias = dict[tuple[int, str], object]
 """What variables were bound to, by the ``id`` of what holds them and their names."""
 _MADE_BY_FUNCTION = "<locals>"
+_KNOWN_OTHERWISE = ("__attrs_attrs__", "__attrs_own_setattr__", "__attrs_props__", "__dataclass", "__pydantic")
+"""How attributes of classes begin that are known by their fields."""
 _SHORT = 6
 """How much of a fingerprint tells functions of the same name from each other."""
 
@@ -246,7 +249,7 @@ class Walk(Parts):
 
     def _function_of_users(self, function: FunctionType) -> object:
         name = f"the function '{function.__qualname__}'"
-        if not function.__module__ and self._label:  # as all templates have one of the same name
+        if not function.__module__ and self._label:  # as what is made of texts may be called the same
             name = f"{name} of {self._label}"
         return self._named((id(function),), function, name, lambda: self._function(function))
 
@@ -372,8 +375,10 @@ class Walk(Parts):
         return super()._described_to_others(function, above), self._reach.told.source_of(function)
 
     def _class(self, kind: type[Any]) -> object:
-        if is_library_class(kind) or not self._follows_classes:
+        if is_library_class(kind):
             return "library", type_name(kind), *(self._of(each, ()) for each in arguments_of(kind))
+        if not self._follows_classes:  # it may move to another module
+            return "class", kind.__qualname__, *(self._of(each, ()) for each in arguments_of(kind))
         name = self._named((id(kind),), kind, f"the class '{kind.__qualname__}'", lambda: self._members(kind))
         if _MADE_BY_FUNCTION not in kind.__qualname__:
             self._begins_in(name, (scopes_of_class(kind)[-1], kind.__qualname__.partition(".")[0]))
@@ -387,7 +392,11 @@ class Walk(Parts):
 
     def _told_of_members(self, kind: type[Any]) -> object:
         members = sorted(vars(kind).items())
-        methods = [(name, self._described_to_others(each)) for name, each in members if is_function(each)]
+        methods = [
+            (name, self._described_to_others(each))
+            for name, each in members
+            if is_function(each) and (name == "__init__" or not is_generated(name, each, kind))
+        ]
         return (
             docstring_of(kind),
             self._reach.told.source_of(kind),
@@ -410,14 +419,16 @@ class Walk(Parts):
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
-            if name in PYTHONS_OWN or name in computed or name.startswith(("__attrs", "__dataclass", "__pydantic")):
+            if name in PYTHONS_OWN or name in computed or name.startswith(_KNOWN_OTHERWISE):
                 continue
             if self.state.leaves_out(kind, name):
                 continue
             if name in written:
                 self._set_aside(f"attribute {name!r}", name, value, kind)
-            elif (name in ENUMS_OWN and issubclass(kind, Enum)) or (
-                name == "__new__" and is_generated(name, value, kind)
+            elif (
+                (name in ENUMS_OWN and issubclass(kind, Enum))
+                or (name == "__new__" and is_generated(name, value, kind))
+                or (is_function(value) and is_made_by_attrs(value))
             ):
                 pass
             elif is_function(value) and not is_library_file(value.__code__.co_filename):

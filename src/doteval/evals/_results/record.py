@@ -14,7 +14,7 @@ from typing import Any, cast
 from ... import Completion, DotevalError, ModelRequest, Usage
 from ..._chains import before
 from ..._printed import text_of
-from .._digests import Fingerprint, digest_of
+from .._digests import NAMES, Fingerprint, Looks, digest_of
 from .._result import Result, Score
 from .begun import RequestsOfRow
 from .kept import altered_columns, altered_parts, is_same_output
@@ -151,9 +151,9 @@ class Inputs:
         """What its column ``id`` holds, where that is a text or a number."""
 
 
-def key_of_id(value: object) -> str:
+def key_of_id(value: object, looks: Looks = NAMES) -> str:
     """What a row is known by whose column ``id`` has this value."""
-    return f"id {digest_of(value)}"
+    return f"id {digest_of(value, looks)}"
 
 
 ASIDE = " aside "

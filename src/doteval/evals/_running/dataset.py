@@ -12,15 +12,18 @@ from typing import Any, TypeAlias, cast
 
 from anyio.lowlevel import checkpoint
 
-from .._digests import Looks, Parts, fingerprint
+from .._digests import Looks, Parts, fingerprint, module_of
 from .._errors import DatasetError
 from .._files import Lines
 from .._identity.code import read
-from .._identity.library import is_library_file, is_library_module
-from .._identity.looks import attribute_of, class_of, qualified, type_name
-from .._identity.rows import held_by_function
+from .._identity.library import is_library_class, is_library_file, is_library_module
+from .._identity.looks import attribute_of, attributes_of, class_of, qualified, type_name
+from .._identity.members import arguments_of
+from .._identity.rows import called_alike, found_in_rows, held_by_function
 from .._identity.special import parts_of
+from .._identity.templates import held_by_template, is_environment, without_defaults
 from .._identity.walk import Walk
+from .._kinds import ByKind
 from .._results.plain import plain, says_nothing
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
@@ -101,7 +104,36 @@ _SPECIAL = frozenset({"_struct.Struct", "numpy.ufunc"})
 
 
 class _Code(Looks):
-    """What is known of functions and classes that are in rows."""
+    """What is known of functions and classes that are in rows.
+
+    Args:
+        dataset: What is read, or makes what is.
+    """
+
+    def __init__(self, dataset: object) -> None:
+        self._dataset = dataset
+        self._names: ByKind[str] = ByKind()
+        self._modules: dict[str, str] = {}
+        """Those of the classes that are known by their names alone."""
+        self._alike = self._found() if isinstance(dataset, Iterator) else None  # the others are as they were when read
+
+    def name(self, kind: type[Any]) -> str:
+        """What a class is called: the user's may move to another module, and so only those of one name have theirs."""
+        if kind not in self._names:
+            self._names[kind] = super().name(kind) if is_library_class(kind) else self._name_of_users(kind)
+        return self._names[kind]
+
+    def _name_of_users(self, kind: type[Any]) -> str:
+        if self._alike is None:
+            self._alike = self._found()
+        module, name = module_of(kind), kind.__qualname__
+        told = self._alike.get((module, name))
+        if told is None:  # one that only the rows tell of may come
+            told = "" if self._modules.setdefault(name, module) == module else module
+        return f"{told}.{name}"
+
+    def _found(self) -> Mapping[tuple[str, str], str]:
+        return called_alike(found_in_rows(self._dataset).classes)
 
     def is_library(self, kind: type[Any]) -> bool:
         """Whether a class is not the user's own."""
@@ -113,8 +145,15 @@ class _Code(Looks):
 
     def known(self, value: Any, kind: type[Any]) -> str | Parts | None:
         """What a function does and holds; what it reads counts as what the evaluation reads does."""
+        if issubclass(kind, type) and not is_library_class(value):
+            return Parts(f"class {self.name(value)}", arguments_of(value))
         if kind is MethodType and getattr(class_of(value.__self__), value.__name__, None) is not value.__func__:
             return Parts("made a method", (value.__func__, value.__self__))
+        if is_environment(kind):
+            return Parts(self.name(kind), (without_defaults(value, attributes_of(value)),))
+        template = held_by_template(value, kind)
+        if template is not None:
+            return Parts(type_name(kind), template)
         if type_name(kind) in _SPECIAL:
             return Parts(type_name(kind), parts_of(value, kind) or ())
         if kind is not FunctionType:
@@ -123,9 +162,6 @@ class _Code(Looks):
         code = value.__code__
         does = qualified(value) if is_library_file(code.co_filename) else f"{value.__qualname__} {read(code).does}"
         return Parts(f"function {does}", held_by_function(value))
-
-
-_CODE = _Code()
 
 
 def _is_empty(name: object) -> bool:
@@ -137,9 +173,13 @@ class _Keys:
     """Tells what rows are known by, in the order in which they are read.
 
     The first row of an id is known by that, so an edited one is the same row; those after it are by their values, too.
+
+    Args:
+        dataset: What is read, or makes what is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dataset: object) -> None:
+        self._code = _Code(dataset)
         self._seen: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         """The values of the first row of each id."""
@@ -152,12 +192,12 @@ class _Keys:
             values: What its columns hold.
             name: What its column ``id`` holds, or `_NAMELESS`.
         """
-        inputs = Inputs(number, values, fingerprint(values, _CODE))
+        inputs = Inputs(number, values, fingerprint(values, self._code))
         digest = inputs.digest
         if name is not _NAMELESS and not _is_empty(name):
-            inputs.base = inputs.key = key_of_id(name)
+            inputs.base = inputs.key = key_of_id(name, self._code)
             inputs.name = str(name) if isinstance(name, (str, int, float)) else None
-            of_values, inputs.unknown = inputs.unknown, fingerprint(name).unknown
+            of_values, inputs.unknown = inputs.unknown, fingerprint(name, self._code).unknown
             if inputs.base not in self._first:
                 self._first[inputs.base] = digest
                 return inputs
@@ -235,7 +275,7 @@ class Source:
             return None
         if not isinstance(rows, Iterable):
             return None
-        keys, values = _Keys(), cast("Any", rows)
+        keys, values = _Keys(self._dataset), cast("Any", rows)
         return (self._row(number, value, keys) for number, value in enumerate(values))
 
     async def read(self) -> AsyncGenerator[Row]:
@@ -246,7 +286,7 @@ class Source:
                 that cannot be read.
         """
         try:
-            rows, keys = await self._rows(), _Keys()
+            rows, keys = await self._rows(), _Keys(self._dataset)
             number = 0
             if isinstance(rows, AsyncIterable):
                 async with _closing(rows):  # also where the run ends early
