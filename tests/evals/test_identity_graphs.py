@@ -197,6 +197,40 @@ def test_what_many_share_counts_as_if_each_had_its_own(seed: int, circles: bool)
         assert (fingerprints(edited, others) == found) == is_same
 
 
+def turns(end: str, length: int) -> Any:
+    """What is followed by what, as in a dialogue."""
+    turn: Any = {"text": end}
+    for _ in range(length):
+        turn = {"text": "and", "next": turn}
+    return turn
+
+
+def both_ways(end: str, length: int) -> Any:
+    return linked([*["and"] * length, end])
+
+
+def calls(end: str, length: int) -> Any:
+    """Functions of one name around each other, as middleware is."""
+
+    def around(inner: Callable[[], str]) -> Callable[[], str]:
+        return lambda: inner() + "!"
+
+    made: Callable[[], str] = lambda: end  # noqa: E731 - of another name
+    for _ in range(length):
+        made = around(made)
+    return made
+
+
+@pytest.mark.parametrize("length", [5, 150])
+@pytest.mark.parametrize("make", [turns, both_ways, calls])
+def test_what_is_far_away_counts(make: Callable[[str, int], Any], length: int) -> None:
+    """Which of two that differ only at their ends is where."""
+    one, other = ([make(end, length) for end in ends] for ends in (("a", "b"), ("b", "a")))
+    found = looked_at(one)[0]
+    assert looked_at([make("a", length), make("b", length)])[0] == found
+    assert looked_at(other)[0] != found
+
+
 def test_which_way_leads_back_counts() -> None:
     """What holds it, or what holds that."""
 

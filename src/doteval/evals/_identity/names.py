@@ -24,7 +24,8 @@ _END = "\x07"
 _OPEN, _NEXT, _CLOSE = "\x01", "\x02", "\x03"
 _IN_NO_ORDER = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 ENCODED = ("utf-8", "backslashreplace")
-_MOST_ROUNDS = 100
+_LEAST_ROUNDS = 100
+_MOST_LOOKS = 1_000_000
 _LONG = 100
 _first: dict[int, dict[tuple[str, int], tuple[Callable[[], object], str]]] = {}
 """What those of one name were when this process first saw them, as the run may change what they hold; by what they are
@@ -181,7 +182,7 @@ class Names:
         if not alike:
             return {}
         looks = dict.fromkeys(alike, "")
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_rounds(len(alike))):
             before = len({*looks.values()})
             looks = {
                 place: described[place]._replace(is_guarded=False).digest(looks)
@@ -253,19 +254,49 @@ def compact(text: str) -> str:
 
 
 def _told_apart(held: list[str]) -> list[str]:
-    """Fingerprints of what refers to each other, told apart by what it is, by what it refers to, and so on.
+    """Fingerprints of what refers to each other, in whatever order that was met.
 
-    Two are the same where what is reached from them is the same, in whatever order they were met. Each time it is said
-    as well what was known before: so who has two such lists that are the same knows that everything in them is.
+    What leads into no circle is what it is with what it refers to. All others are told apart by what they are, by what
+    they refer to, and so on. Each time it is said as well what was known before: so who has two such lists that are the
+    same knows that everything in them is.
     """
-    looks = [""] * len(held)
-    for _ in range(_MOST_ROUNDS):
-        texts = [_ordered(_with_looks(text, looks)) for text in held]
-        kinds = len({*looks})
-        looks = [_digest(f"{look}{text}") for look, text in zip(looks, texts, strict=True)]
-        if len({*looks}) == kinds:
+    looks, in_circles = _without_circles(held)
+    texts = {place: _with_known(held[place], looks, in_circles) for place in in_circles}
+    for _ in range(_rounds(len(texts))):
+        kinds = len({looks[place] for place in texts})
+        found = {place: _digest(f"{looks[place]}{_ordered(_with_looks(text, looks))}") for place, text in texts.items()}
+        for place, look in found.items():
+            looks[place] = look
+        if len({*found.values()}) == kinds:
             break
     return looks
+
+
+def _without_circles(held: list[str]) -> tuple[list[str], set[int]]:
+    """Fingerprints of what leads into no circle, and which of these do."""
+    refers = [{int(place) for place in _INNER_MARK.findall(text)} for text in held]
+    referred: list[list[int]] = [[] for _ in held]
+    for place, others in enumerate(refers):
+        for other in others:
+            referred[other].append(place)
+    looks, left = [""] * len(held), [*map(len, refers)]
+    ready = [place for place, count in enumerate(left) if not count]
+    for place in ready:  # and those that become so
+        looks[place] = _digest(_ordered(_with_looks(held[place], looks)))
+        for other in referred[place]:
+            left[other] -= 1
+            if not left[other]:
+                ready.append(other)
+    return looks, {place for place, count in enumerate(left) if count}
+
+
+def _with_known(text: str, looks: list[str], others: set[int]) -> str:
+    return _INNER_MARK.sub(lambda mark: mark[0] if int(mark[1]) in others else looks[int(mark[1])], text)
+
+
+def _rounds(count: int) -> int:
+    """How often so many are looked at at most: as often as there are, unless that takes too long."""
+    return max(_LEAST_ROUNDS, _MOST_LOOKS // max(1, count))
 
 
 def _with_looks(text: str, looks: list[str]) -> str:
