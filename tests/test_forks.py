@@ -46,6 +46,34 @@ print(json.dumps({
 """
 
 
+TOLD_AGAIN = """
+import os, signal, socket
+from tests import fork_server
+
+asked, control = socket.socketpair()
+mine, its = socket.socketpair()
+socket.send_fds(asked, [b"."], [its.fileno()])
+its.close()
+if not os.fork():
+    asked.close()
+    mine.close()
+    waitpid = os.waitpid
+
+    def interrupted(*arguments):
+        ended, os.waitpid = waitpid(*arguments), waitpid
+        signal.raise_signal(signal.SIGCHLD)
+        return ended
+
+    os.waitpid = interrupted
+    os._exit(7 if fork_server.serve(control) else 3)
+control.close()
+with mine, mine.makefile() as answer:
+    print(answer.read().strip())
+asked.close()
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     path = tmp_path / "program.py"
@@ -209,6 +237,14 @@ def test_a_run_with_a_server_of_its_own_asks_that_one(forks: Forks, tmp_path: Pa
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     assert forks.run(str(program), env=environment, workers=True).stdout == "True 7\n\n"
+
+
+def test_the_server_outlives_the_end_of_its_last_run(forks: Forks, tmp_path: Path) -> None:
+    """Also where it is told of an end while it takes note of that: with two that end together, of the second."""
+    program = tmp_path / "program.py"
+    program.write_text(TOLD_AGAIN)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    assert forks.run(str(program), env=environment).stdout.split() == ["7", "3"]
 
 
 @pytest.mark.process
