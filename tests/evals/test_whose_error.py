@@ -17,7 +17,7 @@ from doteval.evals._results.reading import Results, Snapshot, Stored
 
 STORED = Stored(1, "e", "n", "", {}, 0.0, 0.0, 0, 0, 0)
 GIVEN = {"evaluation": STORED, "before": STORED, "after": STORED, "experiment": "e", "name": "n", "key": "k",
-         "epochs": 3, "sample": 1, "most": 1}  # fmt: skip
+         "epochs": 3, "sample": 1, "most": 1, "last": 1}  # fmt: skip
 READS = [name for name, value in vars(Results).items() if inspect.isfunction(value) and not name.startswith("_")]
 
 
