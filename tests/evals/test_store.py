@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.parse  # noqa: F401 - pathlib needs it, where nobody can read the standard library
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -204,7 +204,7 @@ async def test_rows_that_failed_are_run_again_where_the_evaluation_did_not_pass(
 ROWS_LATER = st.sampled_from(["as it was", "removed", "edited", "moved"])
 
 
-@pytest.mark.parametrize("kind", ["list", "function", "async"])
+@pytest.mark.parametrize("kind", ["list", "tuple", "function", "async"])
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(st.booleans(), ROWS_LATER), min_size=1, max_size=5),
@@ -214,7 +214,7 @@ ROWS_LATER = st.sampled_from(["as it was", "removed", "edited", "moved"])
 def test_rows_that_failed_are_run_again_where_more_of_the_dataset_failed_than_may(
     kind: str, rows: list[tuple[bool, str]], added: int, lacking: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """As it is now: those that it has no more, or with other values, do not count, as far as it can be read twice."""
+    """As it is now: those that it has no more, or with other values, do not count, where it has not to be made."""
     path = tmp_path_factory.mktemp("store") / "results.db"
     calls: list[str] = []
     now = [f"{number}" for number in range(len(rows))]
@@ -228,7 +228,9 @@ def test_rows_that_failed_are_run_again_where_more_of_the_dataset_failed_than_ma
         return [{"id": value.removeprefix("new "), "value": value} for value in now]
 
     def ran(max_errors: int | None) -> None:
-        @foreach("value", read if kind == "async" else made if kind == "function" else made(), concurrency=1)
+        kinds = {"list": made(), "tuple": (*made(),), "function": made, "async": read}
+
+        @foreach("value", kinds[kind], concurrency=1)
         async def eval_it(value: str) -> Result:
             calls.append(value)
             if value in failing:
@@ -245,13 +247,61 @@ def test_rows_that_failed_are_run_again_where_more_of_the_dataset_failed_than_ma
         if what != "removed":
             now.insert(0 if what == "moved" else len(now), f"new {value}" if what == "edited" else value)
     now += ["added"] * added
-    failed = failing if kind == "async" else failing & {*now}
+    failed = failing & {*now} if kind in ("list", "tuple") else failing
     allowed = max(len(failing & {*now}) - lacking, 0)
     again = {*now} & failing if len(failed) > allowed else set[str]()
     if now:
         ran(allowed)
         assert {*calls} == again | ({*now} - {*before})
         assert len(calls) == len({*calls})
+
+
+class Growing(list[int]):
+    """Its rows are made as they are read."""
+
+    def __init__(self, rows: Callable[[], Iterator[int]]) -> None:
+        super().__init__(range(3))
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[int]:
+        return self._rows()
+
+
+KINDS_MADE: dict[str, Callable[[Callable[[], Iterator[int]]], Any]] = {
+    "a generator function": lambda rows: rows,
+    "a function that makes a list": lambda rows: lambda: [*rows()],
+    "an iterable": lambda rows: type("Made", (), {"__iter__": lambda _: rows()})(),
+    "an iterable with a length": lambda rows: type(
+        "Made", (), {"__iter__": lambda _: rows(), "__len__": lambda _: 3}
+    )(),
+    "a list of a class of its own": Growing,
+    "an iterator": lambda rows: rows(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_MADE)
+async def test_a_dataset_whose_rows_are_made_is_not_read_ahead(path: Path, kind: str) -> None:
+    """Whatever failed before: to make them may take long, or need the results of those before."""
+    began: list[int] = []
+    calls: list[int] = []
+
+    def rows() -> Iterator[int]:
+        began.append(len(calls))
+        yield from range(3)
+
+    async def ran() -> None:
+        @foreach("value", KINDS_MADE[kind](rows), concurrency=1)
+        async def eval_it(value: int) -> Result:
+            calls.append(value)
+            raise ValueError("no")
+
+        with suppress(TooManyErrorsError):
+            await run(eval_it, store=path, max_errors=1, abort_after=0, changed="keep")
+
+    await ran()
+    await ran()
+    assert began == [0, 3]
+    assert calls == [0, 1, 2] * 2
 
 
 async def test_changed_rows_are_run_again_with_a_warning(path: Path) -> None:

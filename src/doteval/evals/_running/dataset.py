@@ -27,6 +27,7 @@ from .._kinds import ByKind
 from .._results.plain import plain, says_nothing
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
+from .frames import Rows as TableRows
 from .frames import rows_in
 from .fresh import Copies
 
@@ -259,6 +260,11 @@ class Source:
     def dataset(self) -> object:
         """What is read, or makes what is."""
         return self._dataset
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether all rows are there, in memory or in a file, and none is still to be made, as of another's result."""
+        return type(self._dataset) in (list, tuple, range) or isinstance(self._dataset, (TableRows, Lines))
 
     def look(self) -> Iterator[Row] | None:
         """Read it without an event loop; `None` where that cannot be, or could not be done again afterwards."""

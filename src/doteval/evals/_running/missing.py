@@ -339,7 +339,9 @@ async def _missing(
 
 
 def _failed(evaluation: Evaluation, settings: Settings, changes: Changes) -> int:
-    """How many of the samples that failed are of rows that the dataset still has, as far as it can be read now; blocks.
+    """How many of the samples that failed are of rows that the dataset still has; blocks.
+
+    Of a dataset whose rows are still to be made, which may take long or depend on results, it may have all.
 
     Args:
         evaluation: Whose dataset.
@@ -347,7 +349,7 @@ def _failed(evaluation: Evaluation, settings: Settings, changes: Changes) -> int
         changes: What is known, before any of it was read.
     """
     with suppress(Exception):  # whoever runs it is told
-        rows = evaluation.source.look()
+        rows = evaluation.source.look() if evaluation.source.is_at_hand else None
         if rows is not None:
             left = changes.anew()
             chosen = settings.selection.look(rows)
