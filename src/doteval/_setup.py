@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from ._handle import ModelHandle
 from ._hooks_written import checked_handle
+from ._undelivered import deliver_cancellation
 
 ModelT_co = TypeVar("ModelT_co", covariant=True, default=Any)
 ModelT = TypeVar("ModelT")
@@ -103,6 +104,7 @@ class WrittenSetup(Setup[ModelT_co]):
         self._owner = owner
 
     def __await__(self) -> Generator[Any, Any, ModelHandle[ModelT_co]]:
+        deliver_cancellation()
         return checked_handle((yield from self._coroutine.__await__()), self._owner)
 
     def send(self, value: Any, /) -> Any:
@@ -113,6 +115,7 @@ class WrittenSetup(Setup[ModelT_co]):
             raise
 
     async def __aenter__(self) -> ModelHandle[ModelT_co]:
+        deliver_cancellation()
         self._handle = checked_handle(await self._coroutine, self._owner)
         return await self._handle.__aenter__()
 

@@ -24,7 +24,7 @@ from anyio import CancelScope, Event, create_task_group, current_time, from_thre
 from anyio.lowlevel import checkpoint
 from tests.conftest import BACKENDS, PATIENCE
 
-from doteval import Result, foreach
+from doteval import ModelHandle, ModelProvider, Result, foreach
 from doteval.evals import Store, rescore, run
 from doteval.providers._served.restarting import RestartingHandle
 from doteval.providers.openai import OpenAIProvider
@@ -85,6 +85,25 @@ async def a_lease(stack: AsyncExitStack, path: Path, **options: Any) -> Call:
     return lease
 
 
+class Written(ModelProvider[Any]):
+    """One whose `setup` is its author's own."""
+
+    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[Any]:
+        return ModelHandle(spec, await never(), self)
+
+    async def teardown(self, resource_id: str, /) -> None: ...
+
+
+async def a_lease_of_an_author(stack: AsyncExitStack, path: Path, *, in_a_block: bool = False) -> Call:
+    provider = await stack.enter_async_context(Written())
+
+    async def lease() -> None:
+        async with provider.setup("m"):
+            raise AssertionError
+
+    return lease if in_a_block else partial(provider.setup, "m")
+
+
 async def two_leases(stack: AsyncExitStack, path: Path) -> Call:
     provider = await stack.enter_async_context(FakeProvider(open_latency=3600))
     return partial(provider.setup_many, "a", "b")
@@ -120,6 +139,8 @@ ASKED: dict[str, Function] = {
     "a server that has died": a_server_that_has_died,
     "a lease": a_lease,
     "a fast lease": partial(a_lease, fast_acquire=True),
+    "a lease of an author": a_lease_of_an_author,
+    "a block of an author": partial(a_lease_of_an_author, in_a_block=True),
     "two leases": two_leases,
     "a draining": a_draining,
     "a run": a_run,
