@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from doteval import ModelRequest, ModelSetupError
@@ -182,6 +182,22 @@ def test_a_secret_is_masked_however_it_is_written(text: str, end: str, cut: int)
     shown = {how: masked(text, {secret}) for how, text in written.items() if len(secret.strip()) >= 8}
     assert {how: text for how, text in shown.items() if "***" not in text} == {}
     assert masked("nothing of it is in here…", {secret}) == "nothing of it is in here…"
+
+
+BLANKS = st.text(st.sampled_from(" \n\t\r\xa0"), max_size=12)
+
+
+@given(st.text(st.sampled_from("ax/+é"), max_size=7), BLANKS, BLANKS)
+@example("default", "", "\n")
+@example("", " " * 8, "")
+@settings(max_examples=100, deadline=None)
+def test_a_placeholder_is_none_with_blanks_around_it_either(placeholder: str, before: str, after: str) -> None:
+    """However many there are, as the line break of a file or the indentation of JSON: also as a line of a secret."""
+    text = (
+        f"a {placeholder} in a line:\n{placeholder}\n{before} {placeholder} {after}\n{placeholder}-{quote(placeholder)}"
+    )
+    line = f"{before}{placeholder}{after}"
+    assert masked(text, {line}) == masked(text, {f"sk-{NUMBER}\n{line}"}) == text
 
 
 @pytest.mark.anyio

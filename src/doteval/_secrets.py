@@ -109,12 +109,14 @@ def names_a_secret(key: object) -> bool:
 def masked(text: str, secrets: Collection[str] = ()) -> str:
     """`text` without the secrets in URLs and without those that are given, but for those of a few characters.
 
-    Nor are they in it as Python, JSON or a URL write them, without their blanks, or cut, before an ellipsis.
+    Nor are they in it as Python, JSON or a URL write them, without their blanks, or cut, before an ellipsis. How long
+    one is, is counted without the blanks around it.
     """
     text = without_secrets_in_urls(text)
-    forms = {form for secret in secrets for form in _forms_of(secret) if len(form) >= _SHORTEST_SECRET}
+    secrets = [secret for secret in secrets if not _is_short(secret)]
+    forms = {form for secret in secrets for form in _forms_of(secret)}
     for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET and not _PLAIN.fullmatch(secret):
+        if not _PLAIN.fullmatch(secret):
             text = re.sub(_in_urls(secret), "***", text)
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, "***")
@@ -123,12 +125,18 @@ def masked(text: str, secrets: Collection[str] = ()) -> str:
     return text
 
 
+def _is_short(secret: str) -> bool:
+    return len(secret.strip()) < _SHORTEST_SECRET
+
+
 def _forms_of(secret: str) -> Iterator[str]:
     """A secret as it may be printed: what is no plain text is written in one way by each who quotes it."""
     yield secret
     if _PLAIN.fullmatch(secret):
         return
     for each in {secret, secret.strip(), " ".join(secret.split()), *secret.splitlines()}:
+        if _is_short(each):
+            continue
         encoded = each.encode("utf-8", "surrogatepass")
         yield from (each, repr(each)[1:-1], ascii(each)[1:-1], in_a_line(each), json.dumps(each)[1:-1], quote(encoded))
         yield from (json.dumps(each).replace("/", r"\/")[1:-1], json.dumps(each, ensure_ascii=False)[1:-1])
