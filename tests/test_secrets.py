@@ -156,10 +156,20 @@ def test_what_holds_itself_is_shown_as_far_as_it_goes() -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_a_secret_is_masked_however_it_is_written(text: str, end: str, cut: int) -> None:
-    """By whoever quotes it: Python, JSON, a URL, a terminal; of it as of its lines; also where it is cut."""
+    """By whoever quotes it: Python, JSON, a URL, a terminal; its lines, too, where it is cut, and what holds it."""
     secret = f"sk-{text}{end}"
+    shown = {how: masked(text, {secret}) for how, text in written(secret, cut).items() if len(secret.strip()) >= 8}
+    assert {how: text for how, text in shown.items() if "***" not in text} == {}
+    assert masked("nothing of it is in here…", {secret}) == "nothing of it is in here…"
+    whole = f'Server="é";\nPwd={secret};Key={NUMBER}/é'
+    shown = {how: masked(text, {secret, whole}) for how, text in written(whole, cut).items()}
+    assert {how: text for how, text in shown.items() if "Server" in text or f"{NUMBER}" in text} == {}
+
+
+def written(secret: str, cut: int) -> dict[str, str]:
+    """How it may be found in a text."""
     encoded = secret.encode("utf-8", "surrogatepass")
-    written = {
+    return {
         "as it is": secret,
         "repr": repr(secret),
         "ascii": ascii(secret),
@@ -178,10 +188,8 @@ def test_a_secret_is_masked_however_it_is_written(text: str, end: str, cut: int)
         "in one line": " ".join(f"a {secret} b".split()),
         "without blanks": f"({secret.strip()})",
         "cut": f"{secret[: max(8, min(cut, len(secret) - 1))]}…",
+        "the query of a URL, cut": f"{quote(encoded, safe='')[: max(8, min(cut, len(secret) - 1))]}…",
     }
-    shown = {how: masked(text, {secret}) for how, text in written.items() if len(secret.strip()) >= 8}
-    assert {how: text for how, text in shown.items() if "***" not in text} == {}
-    assert masked("nothing of it is in here…", {secret}) == "nothing of it is in here…"
 
 
 BLANKS = st.text(st.sampled_from(" \n\t\r\xa0"), max_size=12)

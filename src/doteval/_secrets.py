@@ -113,35 +113,35 @@ def masked(text: str, secrets: Collection[str] = ()) -> str:
     one is, is counted without the blanks around it.
     """
     text = without_secrets_in_urls(text)
-    secrets = [secret for secret in secrets if not _is_short(secret)]
-    forms = {form for secret in secrets for form in _forms_of(secret)}
-    for secret in sorted(secrets, key=len, reverse=True):
-        if not _PLAIN.fullmatch(secret):
+    texts = {each for secret in secrets for each in _texts_of(secret) if len(each.strip()) >= _SHORTEST_SECRET}
+    for secret in sorted(texts, key=len, reverse=True):  # one that holds another before that
+        if secret in secrets and not _PLAIN.fullmatch(secret):
             text = re.sub(_in_urls(secret), "***", text)
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, "***")
-        if "…" in text:
-            text = "…".join(_uncut(part, form) for part in text.split("…")[:-1]) + "…" + text.rpartition("…")[2]
+        for form in sorted(_forms_of(secret), key=len, reverse=True):
+            text = text.replace(form, "***")
+            if "…" in text:
+                text = "…".join(_uncut(part, form) for part in text.split("…")[:-1]) + "…" + text.rpartition("…")[2]
     return text
 
 
-def _is_short(secret: str) -> bool:
-    return len(secret.strip()) < _SHORTEST_SECRET
-
-
-def _forms_of(secret: str) -> Iterator[str]:
-    """A secret as it may be printed: what is no plain text is written in one way by each who quotes it."""
-    yield secret
+def _texts_of(secret: str) -> set[str]:
+    """A secret, also without the blanks around it, in one line, and each of its lines."""
     if _PLAIN.fullmatch(secret):
-        return
-    for each in {secret, secret.strip(), " ".join(secret.split()), *secret.splitlines()}:
-        if _is_short(each):
-            continue
-        encoded = each.encode("utf-8", "surrogatepass")
-        yield from (each, repr(each)[1:-1], ascii(each)[1:-1], in_a_line(each), json.dumps(each)[1:-1], quote(encoded))
-        yield from (json.dumps(each).replace("/", r"\/")[1:-1], json.dumps(each, ensure_ascii=False)[1:-1])
-        yield from (repr(encoded)[2:-1], encoded.decode("latin-1"))
-        yield repr(each.encode("latin-1", "replace"))[2:-1]
+        return {secret}
+    return {secret, secret.strip(), " ".join(secret.split()), *secret.splitlines()}
+
+
+def _forms_of(text: str) -> set[str]:
+    """A text as it may be printed: what is not plain is written in one way by each who quotes it."""
+    if _PLAIN.fullmatch(text):
+        return {text}
+    encoded = text.encode("utf-8", "surrogatepass")
+    return {
+        *(text, repr(text)[1:-1], ascii(text)[1:-1], in_a_line(text), json.dumps(text)[1:-1]),
+        *(json.dumps(text).replace("/", r"\/")[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]),
+        *(quote(encoded), quote(encoded, safe=""), repr(encoded)[2:-1], encoded.decode("latin-1")),
+        repr(text.encode("latin-1", "replace"))[2:-1],
+    }
 
 
 def _in_urls(secret: str) -> str:
