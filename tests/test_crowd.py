@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
+from tests.blocked import wait_all_tasks_blocked
 from tests.resources import ThingProvider
 
 from doteval import CapacityDeadlockError, ModelSetupError
+from doteval._pool.ledger import Ledger
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -149,3 +152,28 @@ async def test_thousands_of_tasks_open_a_cold_key_once() -> None:
         assert len({id(handle) for handle in handles}) == 3_000
         assert provider.opened == {"a": 1}
     provider.assert_nothing_is_left()
+
+
+async def test_a_deadlock_is_looked_for_again_only_where_somebody_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look takes the longer the more wait, and a crowd may be told of one."""
+    looks: list[object] = []
+    ask = Ledger.ask
+
+    def counting(ledger: Ledger, *args: Any) -> Any:
+        looks.append(ledger)
+        return ask(ledger, *args)
+
+    async with ThingProvider(capacity=2) as provider, create_task_group() as task_group:
+
+        async def ask_for_another() -> None:
+            async with provider.setup("a"), provider.setup("b2"):
+                pass
+
+        async with provider.setup("b"):
+            task_group.start_soon(ask_for_another)
+            await wait_all_tasks_blocked()
+            monkeypatch.setattr(Ledger, "ask", counting)
+            for count in range(1, 6):
+                with pytest.raises(CapacityDeadlockError):
+                    await provider.setup("a2")
+                assert len(looks) == count

@@ -283,7 +283,7 @@ async def test_entering_a_handle_makes_the_entering_task_responsible() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"fast_acquire": True}, {"setup_timeout": 60}], ids=str)
-@pytest.mark.parametrize("how", ["argument", "stream", "stream without a buffer"])
+@pytest.mark.parametrize("how", ["argument", "argument, not entered", "stream", "stream without a buffer"])
 async def test_a_handle_that_is_given_to_a_task_is_that_tasks(how: str, options: dict[str, Any]) -> None:
     """With one slot: who gives it away may ask for the next at once, before the other one has run and entered it."""
     used: list[str] = []
@@ -293,15 +293,19 @@ async def test_a_handle_that_is_given_to_a_task_is_that_tasks(how: str, options:
             await handle.model.use()
             used.append(handle.resource_id)
 
+    async def end(handle: Any) -> None:
+        used.append(handle.resource_id)
+        await handle.teardown()
+
     async def consume(stream: Any) -> None:
         async with stream:
             async for handle in stream:
                 await work(handle)
 
     async with ThingProvider(capacity=1, **options) as provider, create_task_group() as task_group:
-        if how == "argument":
+        if how.startswith("argument"):
             for spec in "abcab":
-                task_group.start_soon(work, await provider.setup(spec))
+                task_group.start_soon(work if how == "argument" else end, await provider.setup(spec))
         else:
             send, receive = anyio.create_memory_object_stream[Any](0 if how == "stream without a buffer" else 5)
             task_group.start_soon(consume, receive)

@@ -194,8 +194,10 @@ class Engine(Generic[ModelT]):
         """Where it would be a deadlock, when who was just given a handle has had the time to enter it."""
         for _ in range(_TURNS):
             if ending_of(failed) == "deadlock":
+                moves = self._ledger.moves
                 await self.checkpoint()
-                failed = self._ask(failed.wants, failed.owner)
+                if self._ledger.moves != moves:  # else it still would; a crowd of these asks long
+                    failed = self._ask(failed.wants, failed.owner)
         return failed
 
     def _on_time(self, look: Callable[[float], float | None]) -> float | None:

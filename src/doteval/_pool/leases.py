@@ -25,6 +25,8 @@ class Leases:
         self.add: Callable[[Lease], object] = self.unsorted.setdefault
         """The lease's owner holds it from now on. The dictionary's own method, which saves a call a lease."""
         self._is_after_a_while = False
+        self.moves = 0
+        """How often one has ended, or was entered, that was there when somebody asked who holds what."""
 
     def of(self, owner: Hashable) -> Collection[Lease]:
         """What the owner has set up or entered, and nobody else has entered since."""
@@ -62,8 +64,9 @@ class Leases:
         """The lease's owner no longer holds it, if it did."""
         self.unsorted.pop(lease, None)
         held = self._held.get(lease.owner)
-        if held is not None:
-            held.pop(lease, None)
+        if held is not None and lease in held:
+            del held[lease]
+            self.moves += 1
             if not held:
                 del self._held[lease.owner]
 

@@ -138,6 +138,11 @@ class Ledger(Admission):
             if self.capacity is not None:
                 self._leases.add(lease)
 
+    @property
+    def moves(self) -> int:
+        """Changes whenever somebody may no longer hold what counted as held when a request failed as a deadlock."""
+        return self._leases.moves
+
     def abandon(self, request: Request, now: float) -> None:
         """The caller no longer wants what it asked for, granted or not."""
         if request.state is State.QUEUED:
