@@ -48,6 +48,8 @@ from .ways import Large, Ways
 
 ItemT = TypeVar("ItemT")
 
+_FAR = 50
+"""How much of the way to a value that is said once is known; what is further away may be as far as there are values."""
 _MOST = 2_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
 FEW = 100
@@ -121,7 +123,7 @@ class Values(Callables):
                 return described
         elif not is_tried or ways.has_tried():
             return ()
-        return "held", ways.refer_to(Large(value, self._path, self.level, self._is_provider))
+        return "held", ways.refer_to(Large(value, self._path[:_FAR], self.level, self._is_provider))
 
     def _large(self, large: Large) -> object:
         """What a value is that others refer to."""

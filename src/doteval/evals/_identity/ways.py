@@ -9,7 +9,7 @@ from .._kinds import Kinds
 from .names import Reference, inner_mark
 from .places import Path, is_nearer
 
-_SMALL = 50
+_SMALL = 16
 """How much a value holds, as often as ways lead to it, that is said wherever it is met; without end in a circle."""
 _LENGTH = 64
 """How many plain items count as one that holds others."""
