@@ -40,14 +40,30 @@ def type_of(text: str, find: _Find) -> Any:
         find: Gives what is behind a name and the attributes that are read of it, or raises `UnknownError`.
     """
     try:
-        return _type(_parsed(text), find)
+        node = _parsed(text)
+        found = _type(node, find)
     except Exception:  # it is none, or what makes it of others says so
         return text
+    is_made = isinstance(node, ast.Subscript | ast.BinOp | ast.Call)
+    is_type = is_made or found is None or is_class(found) or is_alias(found)
+    return found if is_type or ast.unparse(node) == text else text  # what is no type may be read as it stands there
 
 
 def scopes_of_class(kind: type[Any]) -> Scopes:
     """What names in a class's annotations may stand for."""
     return vars(kind), getattr(sys.modules.get(kind.__module__), "__dict__", {})
+
+
+def scopes_of_text(annotation: object, scopes: Scopes) -> Scopes:
+    """The same of a text; a ``TypedDict`` has those of its bases, which may be of other modules.
+
+    Args:
+        annotation: The text.
+        scopes: What those of whatever has it may stand for.
+    """
+    name = annotation.__forward_module__ if isinstance(annotation, ForwardRef) else None
+    module = sys.modules.get(name) if isinstance(name, str) else name
+    return (vars(module),) if is_module(module) and vars(module) is not scopes[-1] else scopes
 
 
 def scopes_of_function(function: FunctionType) -> Scopes:
@@ -71,6 +87,12 @@ def variable_in(scopes: Scopes, path: tuple[str, ...]) -> tuple[Mapping[str, Any
         if is_class(scope.get(path[0])) or is_alias(scope.get(path[0])):
             return variable_at(scope, path)
     return variable_at(of_module, path) or variable_at(vars(builtins), path)
+
+
+def nearest_in(scopes: Scopes, path: tuple[str, ...]) -> tuple[Mapping[str, Any], str, Any] | None:
+    """The same of the value on that way whose attributes are read, where what is behind these is out of sight."""
+    found = (variable_in(scopes, path[:end]) for end in range(len(path), 0, -1))
+    return next((each for each in found if each is not None), None)
 
 
 def variable_at(scope: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Mapping[str, Any], str, Any] | None:
