@@ -47,6 +47,12 @@ NOT_RUN = [
         "Annotated[str, f'{done()}']",
         "Held().it",
         "Made['x']",
+        "Page[int]",
+        "Annotated[str, Of('x')]",
+        "Annotated[str, OfAttrs('x')]",
+        "Annotated[str, Checked('x')]",
+        "Annotated[str, Model(it=1)]",
+        "Annotated[str, anyio.run(sent)]",
         "(yield)",
         "done",
         "(",
@@ -54,8 +60,9 @@ NOT_RUN = [
 ]
 RUN = """
 import subprocess
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Generic, TypeVar
+import anyio, attrs, pydantic
 DONE = []
 def done():
     DONE.append(1)
@@ -67,6 +74,25 @@ class Meta(type):
 class Made(metaclass=Meta): pass
 class Held:
     it = property(lambda self: done())
+class Page(pydantic.BaseModel, Generic[TypeVar("T")]):
+    @classmethod
+    def __pydantic_init_subclass__(cls, **given): done()
+@dataclass
+class Of:
+    it: str
+    other: object = field(default_factory=done)
+@attrs.define
+class OfAttrs:
+    it: str
+    other: object = attrs.field(factory=done)
+@attrs.define
+class Checked:
+    it: str = attrs.field(converter=lambda it: done())
+class Model(pydantic.BaseModel):
+    it: int
+    @pydantic.field_validator("it")
+    def check(cls, it): return done()
+async def sent(): done()
 @dataclass
 class Asked:
     it: @T
