@@ -408,11 +408,11 @@ TEXT = f'{add(EXAMPLES, "OLD")} of them'
 
 # its own method whose result is kept
 class Held(list):
-    def add(self, text):
+    def put(self, text):
         self.append(text)
         return len(self)
 EXAMPLES = Held('b')
-COUNT = EXAMPLES.add('OLD')
+COUNT = EXAMPLES.put('OLD')
 
 # globals
 globals()['EXAMPLES'] = ['OLD', 'b']
@@ -667,6 +667,13 @@ def test_what_is_made_of_the_same_is_another_thing(edit: str, directory: Path, m
         "SECRET = 'OLD'\nIT = [SECRET, 1]",
         "if 1:\n    SECRET: str = 'OLD'\nIT = [SECRET, 1]",
         "HELD = {}\nHELD['password'] = 'OLD'\nIT = [HELD['password'], 1]",
+        "USER, PASSWORD = 'u', 'OLD'\nIT = [USER, PASSWORD]",
+        "PASSWORD = ''\nPASSWORD += 'OLD'\nIT = [PASSWORD, 1]",
+        "if (PASSWORD := 'OLD'):\n    IT = [PASSWORD, 1]",
+        "for PASSWORD in ['OLD']:\n    IT = [PASSWORD, 1]",
+        "HELD = {}\nHELD.setdefault('api_key', 'OLD')\nIT = [*HELD.values(), 1]",
+        "IT = [*dict([('password', 'OLD')]).values(), 1]",
+        "IT = [(lambda password='OLD': password)(), 1]",
     ],
 )
 def test_a_credential_counts_and_nobody_finds_it_out(

@@ -122,7 +122,7 @@ def source_of(text: bytes) -> Source:
     bound, changed, given = (defaultdict[str, set[int]](set) for _ in range(3))
     imported = defaultdict[str, list[Import]](list)
     shared: list[tuple[set[str], list[ast.AST]]] = []
-    for node, is_guarded in _run_by(ast.parse(text)):
+    for node in _run_by(ast.parse(text)):
         nodes, place = [*ast.walk(node)], len(statements)
         for name, each in (found for inner in nodes for found in _imported_by(inner)):
             imported[name].append(each)
@@ -132,7 +132,7 @@ def source_of(text: bytes) -> Source:
         for found, names in ((bound, binds), (changed, changes), (given, {*_given_by(node, nodes)})):
             for name in names:
                 found[name].add(place)
-        does = _does(node)
+        does, is_guarded = _does(node), any(map(_names_credential, nodes))
         reads = sorted({*_paths_in(node)})
         statements.append(Statement(does if is_guarded else digest_of(does), is_guarded, reads, set()))
         shared.append(((binds | changes) - {ALL}, [*_shared_by(nodes)]))
@@ -145,13 +145,14 @@ def source_of(text: bytes) -> Source:
     return Source(statements, bound, changed, given, imported)
 
 
-def _run_by(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements that are run when a module is loaded, and whether there is a credential in each."""
-    for node in tree.body:
-        bare = _Bare()
-        found = bare.visit(node)
-        if found is not None:
-            yield found, bare.is_guarded
+def _run_by(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements that are run when a module is loaded."""
+    yield from (found for node in tree.body if (found := _Bare().visit(node)) is not None)
+
+
+def _names_credential(node: ast.AST) -> bool:
+    """Whether anything is named like a credential: a variable, an attribute, an argument, a key, any text."""
+    return any(is_credential(getattr(node, each, None), "") for each in ("id", "attr", "arg", "name", "rest", "value"))
 
 
 def _imported_by(node: ast.AST) -> Iterator[tuple[str, Import]]:
@@ -315,10 +316,6 @@ def _does(statement: ast.stmt) -> str:
 class _Bare(ast.NodeTransformer):
     """Leaves out what is not run, such as annotations, docstrings, and what functions do."""
 
-    def __init__(self) -> None:
-        self.is_guarded = False
-        """Whether there is a credential in what is left."""
-
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         """A text or a number, however it is written."""
         return ast.Constant(node.value)
@@ -336,12 +333,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         """A variable, with what it is annotated with."""
-        return None if node.value is None else self.visit_Assign(ast.Assign([node.target], node.value))
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        """Something is bound."""
-        self._note_names(map(_key_of, node.targets))
-        return self.generic_visit(node)
+        return None if node.value is None else self.generic_visit(ast.Assign([node.target], node.value))
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST | None:
         """Of a function, what is run when it is made."""
@@ -358,24 +350,3 @@ class _Bare(ast.NodeTransformer):
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST | None:
         """The same."""
         return self.visit_FunctionDef(node)
-
-    def visit_keyword(self, node: ast.keyword) -> ast.AST:
-        """An argument of a call."""
-        self._note_names([node.arg])
-        return self.generic_visit(node)
-
-    def visit_Dict(self, node: ast.Dict) -> ast.AST:
-        """A mapping."""
-        self._note_names(getattr(key, "value", None) for key in node.keys)
-        return self.generic_visit(node)
-
-    def _note_names(self, names: Iterable[object]) -> None:
-        self.is_guarded |= any(is_credential(each, "") for each in names)
-
-
-def _key_of(target: ast.expr) -> object:
-    match target:
-        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=name)):
-            return name
-        case _:
-            return None
