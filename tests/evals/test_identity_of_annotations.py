@@ -47,6 +47,12 @@ NOT_RUN = [
         "Annotated[str, f'{done()}']",
         "Held().it",
         "Made['x']",
+        "Page[int]",
+        "Annotated[str, Of('x')]",
+        "Annotated[str, OfAttrs('x')]",
+        "Annotated[str, Checked('x')]",
+        "Annotated[str, Model(it=1)]",
+        "Annotated[str, anyio.run(sent)]",
         "(yield)",
         "done",
         "(",
@@ -54,8 +60,9 @@ NOT_RUN = [
 ]
 RUN = """
 import subprocess
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Generic, TypeVar
+import anyio, attrs, pydantic
 DONE = []
 def done():
     DONE.append(1)
@@ -67,6 +74,25 @@ class Meta(type):
 class Made(metaclass=Meta): pass
 class Held:
     it = property(lambda self: done())
+class Page(pydantic.BaseModel, Generic[TypeVar("T")]):
+    @classmethod
+    def __pydantic_init_subclass__(cls, **given): done()
+@dataclass
+class Of:
+    it: str
+    other: object = field(default_factory=done)
+@attrs.define
+class OfAttrs:
+    it: str
+    other: object = attrs.field(factory=done)
+@attrs.define
+class Checked:
+    it: str = attrs.field(converter=lambda it: done())
+class Model(pydantic.BaseModel):
+    it: int
+    @pydantic.field_validator("it")
+    def check(cls, it): return done()
+async def sent(): done()
 @dataclass
 class Asked:
     it: @T
@@ -138,3 +164,44 @@ def test_an_annotation_in_a_function_is_the_same_as_a_text(text: str) -> None:
     assert codes[0] == codes[1] or " if " in text
     assert codes[0] != codes[2]
     assert codes[1] != codes[2]
+
+
+# What a tool is annotated with, behind an import of annotations: TEXT is another one then.
+SAID = {
+    "in a text": ("CITY = TEXT\ndef tool(x: Annotated[str, f'in {CITY}']): return x", ""),
+    "in a list in a text": ("CITIES = [TEXT]\ndef tool(x: Annotated[str, f'in {CITIES}']): return x", ""),
+    "added": ("CITY = TEXT\ndef tool(x: Annotated[str, CITY + ' or another']): return x", ""),
+    "by a call": ("CITY = TEXT\ndef tool(x: Annotated[str, CITY.join('ab')]): return x", ""),
+    "by an attribute": ("HELD = SimpleNamespace(it=TEXT)\ndef tool(x: Annotated[str, HELD.it]): return x", ""),
+    "as such": ("CITY = TEXT\ndef tool(x: Annotated[str, CITY]): return x", ""),
+    "instead of a type": ("def tool(x: TEXT): return x", ""),
+    "instead of a type, in one": ("def tool(x: list[TEXT]): return x", ""),
+    "by a name instead of a type": ("CITY = TEXT\ndef tool(x: CITY): return x", ""),
+    "of a base": ("from bases import Base\nclass tool(Base):\n    y: str", "Tag = Literal[TEXT]"),
+    "of a base of a base": (
+        "from bases import Base\nTag = int\nclass Inner(Base): pass\nclass tool(Inner): pass",
+        "Tag = list[Literal[TEXT]]",
+    ),
+}
+TEXTS = [("team #support", "team #sales"), ("Paris", " Paris"), ("1.0", "1.00"), ("'a'", '"a"')]
+
+
+@pytest.mark.parametrize("texts", TEXTS)
+@pytest.mark.parametrize("place", SAID)
+def test_another_text_is_told(place: str, texts: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it looks like a type or not, and whichever module has the class of which it is."""
+    found: list[Mapping[str, str]] = []
+    for text in texts:
+        for name in ("bases", "tools"):
+            module = ModuleType(name)
+            monkeypatch.setitem(sys.modules, name, module)
+            source = SAID[place][name == "bases"].replace("TEXT", repr(text))
+            base = "class Base(TypedDict):\n    x: Tag" if source and name == "bases" else ""
+            head = "from __future__ import annotations\nfrom types import *\nfrom typing import *"
+            tail = "def use(given): return given\ndef ask(q): return use(tool)"
+            source = f"{head}\n{source}\n{base}\n{tail}"
+            exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+        walk = Walk()
+        walk.add_function("its code", vars(sys.modules["tools"])["ask"])
+        found.append({**walk.parts})
+    assert found[0] != found[1]

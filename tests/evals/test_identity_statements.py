@@ -336,6 +336,84 @@ EXAMPLES = ['b']
 ALL = {'it': EXAMPLES}
 ALL['it'] += ['OLD']
 
+# under another name, behind a third one
+EXAMPLES = [[['b']]]
+FIRST = EXAMPLES[0]
+OTHERS = FIRST[0]
+OTHERS.append('OLD')
+
+# under the name of an item
+EXAMPLES = [['b']]
+FIRST = next(iter(EXAMPLES))
+FIRST.append('OLD')
+
+# under the name of the last item
+EXAMPLES = [['b']]
+for each in reversed(EXAMPLES):
+    pass
+each.append('OLD')
+
+# under the name of a with
+import contextlib
+EXAMPLES = ['b']
+with contextlib.nullcontext(EXAMPLES) as each:
+    pass
+each.append('OLD')
+
+# under a name in an expression
+EXAMPLES = [['b']]
+if (FIRST := EXAMPLES[0]):
+    pass
+FIRST.append('OLD')
+
+# for, its items with others
+EXAMPLES = [{}]
+for each, text in zip(EXAMPLES, ['OLD']):
+    each['it'] = text
+
+# for, its items with others of a name
+EXAMPLES = [{}]
+OTHERS = ['OLD']
+for number, each in enumerate(EXAMPLES):
+    each['it'] = OTHERS[number]
+
+# given to a call whose result is kept
+EXAMPLES = ['b']
+def add(to, text):
+    to.append(text)
+    return len(to)
+COUNT = add(EXAMPLES, 'OLD') + 1
+
+# given to a call in a condition
+EXAMPLES = ['b']
+def add(to, text):
+    to.append(text)
+    return len(to)
+if not add(EXAMPLES, text='OLD'):
+    raise SystemExit
+
+# given to a call in a comprehension
+EXAMPLES = [['b']]
+def add(to, text):
+    to.append(text)
+    return len(to)
+COUNTS = [add(each, 'OLD') for each in EXAMPLES]
+
+# given to a call in a text
+EXAMPLES = ['b']
+def add(to, text):
+    to.append(text)
+    return len(to)
+TEXT = f'{add(EXAMPLES, "OLD")} of them'
+
+# its own method whose result is kept
+class Held(list):
+    def put(self, text):
+        self.append(text)
+        return len(self)
+EXAMPLES = Held('b')
+COUNT = EXAMPLES.put('OLD')
+
 # globals
 globals()['EXAMPLES'] = ['OLD', 'b']
 
@@ -496,6 +574,33 @@ def test_what_is_changed_where_it_is_imported_is_told(text: str, directory: Path
     assert any("begins has changed" in each for each in found), found
 
 
+# What is made of EXAMPLES, or of what they are made of, and changes nothing of it.
+MADE_OF_IT = [
+    "COUNT = len(EXAMPLES) + len('OLD')",
+    "TEXT = 'OLD {}'.format(EXAMPLES)",
+    "TEXT = ', '.join(EXAMPLES) + 'OLD'",
+    "TEXT = f'OLD {len(EXAMPLES)}'\nif TEXT == 'x':\n    TEXT = clean(f'OLD {EXAMPLES}')",
+    "OTHERS = sorted(EXAMPLES, key='OLD'.count)",
+    "OTHERS = list(map(clean, ['OLD']))",
+    "OTHERS = load(HERE / 'OLD', LANGUAGE)",
+    "class Held:\n    def __init__(self, *it): self.it = it\nHELD = Held(EXAMPLES, 'OLD')",
+]
+ITS_EXAMPLES = """
+from pathlib import Path
+HERE, LANGUAGE = Path('x'), 'en'
+def clean(text): return text.strip()
+def load(path, language): return [str(path), language]
+EXAMPLES = list(map(clean, load(HERE / 'a', LANGUAGE)))
+"""
+
+
+@pytest.mark.parametrize("text", MADE_OF_IT)
+def test_what_is_made_of_it_is_no_change_of_it(text: str, directory: Path) -> None:
+    files = {"asked.py": f"{ITS_EXAMPLES}{text}\nIT = EXAMPLES"}
+    stored = after_a_run(directory, files)
+    assert not changes(stored, parts_of(loaded(directory, {"asked.py": edited(files["asked.py"])})))
+
+
 SHARED = """
 import os
 from string import digits
@@ -562,6 +667,13 @@ def test_what_is_made_of_the_same_is_another_thing(edit: str, directory: Path, m
         "SECRET = 'OLD'\nIT = [SECRET, 1]",
         "if 1:\n    SECRET: str = 'OLD'\nIT = [SECRET, 1]",
         "HELD = {}\nHELD['password'] = 'OLD'\nIT = [HELD['password'], 1]",
+        "USER, PASSWORD = 'u', 'OLD'\nIT = [USER, PASSWORD]",
+        "PASSWORD = ''\nPASSWORD += 'OLD'\nIT = [PASSWORD, 1]",
+        "if (PASSWORD := 'OLD'):\n    IT = [PASSWORD, 1]",
+        "for PASSWORD in ['OLD']:\n    IT = [PASSWORD, 1]",
+        "HELD = {}\nHELD.setdefault('api_key', 'OLD')\nIT = [*HELD.values(), 1]",
+        "IT = [*dict([('password', 'OLD')]).values(), 1]",
+        "IT = [(lambda password='OLD': password)(), 1]",
     ],
 )
 def test_a_credential_counts_and_nobody_finds_it_out(
@@ -576,3 +688,17 @@ def test_a_credential_counts_and_nobody_finds_it_out(
     assert any(
         "begins has changed" in each for each in changes(stored, parts_of(loaded(directory, {"asked.py": text})))
     )
+
+
+def test_many_credentials_are_guarded_together(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each takes long."""
+    guarded: set[bytes] = set()
+
+    def slowly(digest: bytes) -> str:
+        guarded.add(digest)
+        return ""
+
+    monkeypatch.setattr("doteval.evals._identity.credentials._slowly", slowly)
+    added = "".join(f"IT.append(str(dict(user='u', password='{number}')))\n" for number in range(50))
+    after_a_run(directory, {"asked.py": f"IT = []\n{added}"})
+    assert len(guarded) == 1

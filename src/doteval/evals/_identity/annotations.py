@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import functools
 import inspect
 import sys
@@ -19,6 +20,8 @@ from .looks import INITIALISERS, OF_VALUES, attribute_of, class_of, is_class, is
 Scopes: TypeAlias = tuple[Mapping[str, Any], ...]
 """What holds the names of an annotation, the nearest first: only types in a class, and anything in a module."""
 _UNION: Any = typing.Union  # unlike an operator, it takes texts
+_OF_SUBCLASSES = ("__init_subclass__", "__pydantic_init_subclass__")
+_OF_TYPES = frozenset({"annotated_types", "pydantic", "typing_extensions"})
 _Find: TypeAlias = Callable[[tuple[str, ...]], Any]
 
 
@@ -40,14 +43,30 @@ def type_of(text: str, find: _Find) -> Any:
         find: Gives what is behind a name and the attributes that are read of it, or raises `UnknownError`.
     """
     try:
-        return _type(_parsed(text), find)
+        node = _parsed(text)
+        found = _type(node, find)
     except Exception:  # it is none, or what makes it of others says so
         return text
+    is_made = isinstance(node, ast.Subscript | ast.BinOp | ast.Call)
+    is_type = is_made or found is None or is_class(found) or is_alias(found)
+    return found if is_type or ast.unparse(node) == text else text  # what is no type may be read as it stands there
 
 
 def scopes_of_class(kind: type[Any]) -> Scopes:
     """What names in a class's annotations may stand for."""
     return vars(kind), getattr(sys.modules.get(kind.__module__), "__dict__", {})
+
+
+def scopes_of_text(annotation: object, scopes: Scopes) -> Scopes:
+    """The same of a text; a ``TypedDict`` has those of its bases, which may be of other modules.
+
+    Args:
+        annotation: The text.
+        scopes: What those of whatever has it may stand for.
+    """
+    name = annotation.__forward_module__ if isinstance(annotation, ForwardRef) else None
+    module = sys.modules.get(name) if isinstance(name, str) else name
+    return (vars(module),) if is_module(module) and vars(module) is not scopes[-1] else scopes
 
 
 def scopes_of_function(function: FunctionType) -> Scopes:
@@ -71,6 +90,12 @@ def variable_in(scopes: Scopes, path: tuple[str, ...]) -> tuple[Mapping[str, Any
         if is_class(scope.get(path[0])) or is_alias(scope.get(path[0])):
             return variable_at(scope, path)
     return variable_at(of_module, path) or variable_at(vars(builtins), path)
+
+
+def nearest_in(scopes: Scopes, path: tuple[str, ...]) -> tuple[Mapping[str, Any], str, Any] | None:
+    """The same of the value on that way whose attributes are read, where what is behind these is out of sight."""
+    found = (variable_in(scopes, path[:end]) for end in range(len(path), 0, -1))
+    return next((each for each in found if each is not None), None)
 
 
 def variable_at(scope: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Mapping[str, Any], str, Any] | None:
@@ -154,7 +179,8 @@ def _value(node: ast.expr, find: _Find) -> Any:
 def _is_made_by_library(origin: Any) -> bool:
     """Whether no code of the user's makes a type of this one and of others."""
     kinds = [*origin.__mro__] if is_class(origin) else []
-    of_class = any("__class_getitem__" in vars(each) for each in kinds if not is_library_class(each))
+    names = ("__class_getitem__", *(_OF_SUBCLASSES if attribute_of(origin, "__pydantic_decorators__") else ()))
+    of_class = any(name in vars(each) for each in kinds if not is_library_class(each) for name in names)
     return not of_class and all(
         is_library_class(each) or "__getitem__" not in vars(each) for each in class_of(origin).__mro__
     )
@@ -166,11 +192,32 @@ def _only_keeps(made: Any) -> bool:
     if not is_class(made) or is_library_class(made):
         is_of_python = isinstance(module, str) and module.partition(".")[0] in sys.stdlib_module_names
         is_known = is_class(made) and module in {"builtins", *OF_VALUES}
-        return is_known or (is_library_module(module) and not is_of_python)
+        return is_known or (is_library_module(module) and not is_of_python and _is_setting(made))
     own = [(each, name) for each in made.__mro__ if not is_library_class(each) for name in INITIALISERS]
     does = [(vars(each)[name], name, each) for each, name in own if name in vars(each)]
-    return is_library_class(class_of(made)) and all(
-        is_generated(name, attribute_of(each, "__func__") or each, kind) for each, name, kind in does
+    return (
+        is_library_class(class_of(made))
+        and not _asks_others(made)
+        and all(is_generated(name, attribute_of(each, "__func__") or each, kind) for each, name, kind in does)
+    )
+
+
+def _is_setting(made: Any) -> bool:
+    """Whether what is called of a library makes something: a class, or what is named like one, or a type."""
+    home = str(attribute_of(made, "__module__")).partition(".")[0]
+    return is_class(made) or home in _OF_TYPES or str(attribute_of(made, "__name__") or "")[:1].isupper()
+
+
+def _asks_others(kind: type[Any]) -> bool:
+    """Whether an object of a class is checked when it is made, or some of it is made by what may do anything."""
+    fields: Mapping[str, Any] = attribute_of(kind, "__dataclass_fields__") or {}
+    factories = [each.default_factory for each in fields.values() if each.default_factory is not dataclasses.MISSING]
+    of_attrs: Any = attribute_of(kind, "__attrs_attrs__") or ()
+    factories += [attribute_of(each.default, "factory") for each in of_attrs]
+    return (
+        attribute_of(kind, "__pydantic_decorators__") is not None
+        or any(each.converter is not None or each.validator is not None for each in of_attrs)
+        or not all(each is None or (is_class(each) and is_library_class(each)) for each in factories)
     )
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from .credentials import guarded_digest_of
 from .library import is_library, is_library_file
-from .looks import digest_of, is_module
+from .looks import ATOMS, OF_VALUES, class_of, digest_of, is_class, is_function, is_module
 from .statements import ALL, Import, Source, source_of
 
 _MOST = 10_000
@@ -33,16 +34,21 @@ def beginning_of(places: Iterable[Place]) -> str | None:
         places: Where it is, and where code knows it from.
     """
     found: set[tuple[str, ...]] = set()
+    is_guarded = False
     left = deque(places)
-    seen = {(id(scope), name) for scope, name in left}
+    asked = {(id(scope), name) for scope, name in left}
+    seen = {*asked}
     while left and len(seen) < _MOST:
         scope, name = left.popleft()
         source = _source_of(scope)
         if source is None:
             continue
         value = scope.get(name)  # what is changed in a module of a package is out of sight
-        statements = source.statements_of(name, is_changed=not is_module(value) or not is_library(value))
-        found.add(tuple(each.does for each in statements))
+        is_changed = not is_module(value) or not is_library(value)
+        is_given = (id(scope), name) in asked or not _is_for_good(value)  # rows may make it another thing
+        statements = source.statements_of(name, is_changed=is_changed, is_given=is_given)
+        found.add(tuple(each.text for each in statements))
+        is_guarded |= any(each.is_guarded for each in statements)
         others = [place for each in statements for path in each.reads for place in _behind(scope, path)]
         others += [(scope, each) for statement in statements for each in sorted(statement.others)]
         for each in source.imports_of(name):
@@ -53,7 +59,15 @@ def beginning_of(places: Iterable[Place]) -> str | None:
         left += [place for key, place in new.items() if key not in seen]
         seen |= new.keys()
     found.discard(())
-    return digest_of(sorted(found)) if found else None
+    digest = guarded_digest_of if is_guarded else digest_of
+    return digest(sorted(found)) if found else None
+
+
+def _is_for_good(value: object) -> bool:
+    """Whether nothing changes a value that it is only given: a text, say, or a function."""
+    kind = class_of(value)
+    is_plain = value is not None and (kind in ATOMS or kind.__module__ in OF_VALUES)
+    return is_plain or is_function(value) or is_class(value) or is_module(value)
 
 
 def _behind(scope: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[Place]:

@@ -10,10 +10,20 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 from .aliases import all_parts_of_alias, is_alias
-from .annotations import Scopes, UnknownError, names_in, scopes_of_function, text_of, type_of, variable_in
+from .annotations import (
+    Scopes,
+    UnknownError,
+    names_in,
+    nearest_in,
+    scopes_of_function,
+    scopes_of_text,
+    text_of,
+    type_of,
+    variable_in,
+)
 from .decorated import given_to
 from .library import is_library_file
-from .looks import ADDRESS, attribute_of, class_of, is_function, is_module, maker_of, parameters_of, qualified
+from .looks import ADDRESS, attribute_of, class_of, is_class, is_function, is_module, maker_of, parameters_of, qualified
 from .objects import Objects
 from .state import State
 
@@ -112,7 +122,7 @@ class Callables(Objects):
         """
         if annotation is Parameter.empty:
             return ()
-        text = text_of(annotation)
+        text, scopes = text_of(annotation), scopes_of_text(annotation, scopes)
         key = id(annotation) if text is None else text
         looked = [] if looked is None else looked
         if key in within or (len(looked) > _MANY_TYPES and any(known == key for known, _ in looked)):
@@ -123,9 +133,11 @@ class Callables(Objects):
             found = type_of(text, functools.partial(self._found_for_text, scopes))
             if not isinstance(found, str) or found != text:
                 return look(found)
-            named = [variable_in(scopes, path) for path in names_in(text)]
+            named = [nearest_in(scopes, path) for path in names_in(text)]
             known = [each for each in named if each is not None and not self.state.hides_variable(*each[:2])]
-            return (text, *(look(value) for *_, value in known)) if known else text
+            types_of_it = ((value, is_class(value) or is_alias(value)) for *_, value in known)
+            looks = (look(value) if is_type else self._of(value, above) for value, is_type in types_of_it)
+            return (text, *looks) if known else text
         if isinstance(annotation, list):  # the arguments of what can be called
             return "sequence", *map(look, cast("list[object]", annotation))
         if is_alias(annotation):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .aliases import path_of
-from .credentials import guarded_digest_of, is_credential
+from .credentials import is_credential
 from .looks import digest_of
 from .uses import WRITING
 
@@ -22,6 +22,24 @@ _COMPOUND = (
     ast.ClassDef,
 )
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_READ_BY = frozenset(
+    {
+        *("abs", "all", "any", "ascii", "bin", "bool", "bytes", "callable", "chr", "divmod", "float", "format"),
+        *("hasattr", "hash", "hex", "id", "int", "isinstance", "issubclass", "len", "oct", "open", "ord", "pow"),
+        *("print", "range", "repr", "round", "str", "type"),
+        *("deepcopy", "dumps", *(each for each in dir(str) if not each.startswith("_"))),
+    }
+)
+"""What changes nothing that it is given, and holds nothing of it afterwards: functions, and methods of texts."""
+_HELD_BY = frozenset(
+    {
+        *("dict", "enumerate", "frozenset", "getattr", "iter", "list", "max", "min", "reversed", "set", "sorted"),
+        *("sum", "tuple", "zip"),
+        *("copy", "get", "items", "keys", "values"),
+    }
+)
+"""What changes nothing that it is given either, but may give it back, or something of it."""
 
 
 class Statement(NamedTuple):
@@ -38,11 +56,6 @@ class Statement(NamedTuple):
     is_guarded: bool
     reads: Sequence[tuple[str, ...]]
     others: set[str]
-
-    @property
-    def does(self) -> str:
-        """What it does, as a fingerprint."""
-        return guarded_digest_of(self.text) if self.is_guarded else self.text
 
 
 class Import(NamedTuple):
@@ -66,24 +79,30 @@ class Source(NamedTuple):
         statements: All that it does.
         bound: The places of those that may bind a name.
         changed: The places of those that may change what a name stands for.
+        given: The places of those that give it, or something of it, to a call that may change it.
         imported: What is imported under each name.
     """
 
     statements: Sequence[Statement]
     bound: Mapping[str, set[int]]
     changed: Mapping[str, set[int]]
+    given: Mapping[str, set[int]]
     imported: Mapping[str, Sequence[Import]]
 
-    def statements_of(self, name: str, *, is_changed: bool) -> Sequence[Statement]:
+    def statements_of(self, name: str, *, is_changed: bool, is_given: bool) -> Sequence[Statement]:
         """The statements that say what a name stands for.
 
         Args:
             name: The name.
             is_changed: Whether that may be changed, and not only be another thing.
+            is_given: Whether it may be changed by what it is given to, too.
         """
         if name == ALL:
             return self.statements
-        places = [self.bound.get(name, ()), self.bound.get(ALL, ()), self.changed.get(name, ()) if is_changed else ()]
+        bound = self.bound.get(name, set())
+        places = [bound, self.bound.get(ALL, ()), self.changed.get(name, ()) if is_changed else ()]
+        if is_changed and (is_given or len(bound) > 1):  # it was another thing before
+            places.append(self.given.get(name, ()))
         return [self.statements[place] for place in sorted(set[int]().union(*places))]
 
     def imports_of(self, name: str) -> Sequence[Import]:
@@ -100,39 +119,40 @@ def source_of(text: bytes) -> Source:
         SyntaxError, ValueError, RecursionError, MemoryError: It cannot be parsed.
     """
     statements: list[Statement] = []
-    bound, changed = defaultdict[str, set[int]](set), defaultdict[str, set[int]](set)
+    bound, changed, given = (defaultdict[str, set[int]](set) for _ in range(3))
     imported = defaultdict[str, list[Import]](list)
-    shared: list[tuple[set[str], set[str]]] = []
-    for node, is_guarded in _run_by(ast.parse(text)):
+    shared: list[tuple[set[str], list[ast.AST]]] = []
+    for node in _run_by(ast.parse(text)):
         nodes, place = [*ast.walk(node)], len(statements)
         for name, each in (found for inner in nodes for found in _imported_by(inner)):
             imported[name].append(each)
         if isinstance(node, _IMPORTS):
             continue
         binds, changes = {name for inner in nodes for name in _bound_by(inner)}, {*_changed_by(node, nodes)}
-        for name in binds:
-            bound[name].add(place)
-        for name in changes:
-            changed[name].add(place)
-        does = _does(node)
+        for found, names in ((bound, binds), (changed, changes), (given, {*_given_by(node, nodes)})):
+            for name in names:
+                found[name].add(place)
+        does, is_guarded = _does(node), any(map(_names_credential, nodes))
         reads = sorted({*_paths_in(node)})
         statements.append(Statement(does if is_guarded else digest_of(does), is_guarded, reads, set()))
-        shared.append(((binds | changes) - {ALL}, {*_shared_by(node)}))
-    for place, (names, others) in enumerate(shared):
-        if any(len(bound[name] | changed[name]) > 1 for name in names):
-            statements[place].others.update(names if others else ())
-            for name in others:
-                changed[name].add(place)
-    return Source(statements, bound, changed, imported)
+        shared.append(((binds | changes) - {ALL}, [*_shared_by(nodes)]))
+    for place, (names, values) in reversed([*enumerate(shared)]):  # what is bound last may be a part of what was before
+        if any(len(bound[name] | changed[name] | given[name]) > 1 for name in names):
+            for found, read in ((changed, _names_in), (given, _held_by)):
+                for name in (each for value in values for each in read(value)):
+                    found[name].add(place)
+                    statements[place].others.update(names)
+    return Source(statements, bound, changed, given, imported)
 
 
-def _run_by(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements that are run when a module is loaded, and whether there is a credential in each."""
-    for node in tree.body:
-        bare = _Bare()
-        found = bare.visit(node)
-        if found is not None:
-            yield found, bare.is_guarded
+def _run_by(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements that are run when a module is loaded."""
+    yield from (found for node in tree.body if (found := _Bare().visit(node)) is not None)
+
+
+def _names_credential(node: ast.AST) -> bool:
+    """Whether anything is named like a credential: a variable, an attribute, an argument, a key, any text."""
+    return any(is_credential(getattr(node, each, None), "") for each in ("id", "attr", "arg", "name", "rest", "value"))
 
 
 def _imported_by(node: ast.AST) -> Iterator[tuple[str, Import]]:
@@ -199,10 +219,65 @@ def _changed_by(statement: ast.stmt, nodes: Iterable[ast.AST]) -> Iterator[str]:
         yield from _names_in(statement)
 
 
-def _shared_by(statement: ast.stmt) -> Iterator[str]:
-    """The names of what may be known by another one behind an assignment."""
-    if isinstance(statement, ast.Assign):
-        yield from _names_in(statement.value)
+def _given_by(statement: ast.stmt, nodes: Sequence[ast.AST]) -> Iterator[str]:
+    """The names of what is given to a call that may change it, whatever becomes of what that returns."""
+    calls = [each for each in nodes if isinstance(each, ast.Call) and _name_of(each) not in _READ_BY | _HELD_BY]
+    for call in calls:
+        for part in _given_to(call):
+            yield from _held_by(part)
+    stored = [each.ctx for each in nodes if isinstance(each, ast.Attribute | ast.Subscript)]
+    is_changing = calls or any(isinstance(each, (ast.Store, ast.Del)) for each in stored)
+    if is_changing and any(isinstance(each, (*_COMPOUND, *_COMPREHENSIONS)) for each in nodes):
+        yield from _held_by(statement)  # by another name within it
+
+
+def _shared_by(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """What may be known by another name behind a statement, or something of it."""
+    for node in nodes:
+        match node:
+            case (
+                ast.Assign(value=value)
+                | ast.AugAssign(value=value)
+                | ast.NamedExpr(value=value)
+                | ast.For(iter=value)
+                | ast.AsyncFor(iter=value)
+                | ast.withitem(context_expr=value)
+                | ast.Match(subject=value)
+            ):
+                yield value
+            case _:
+                pass
+
+
+def _held_by(node: ast.AST) -> Iterator[str]:
+    """The names of what an expression may be or hold, or all those in a statement, given to a call or not."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    match node:
+        case ast.JoinedStr() | ast.Compare():
+            parts: Iterable[ast.AST] = ()
+        case ast.Call():
+            parts = () if _name_of(node) in _READ_BY else _given_to(node)
+        case _:
+            parts = ast.iter_child_nodes(node)
+    for part in parts:
+        yield from _held_by(part)
+
+
+def _given_to(call: ast.Call) -> Iterator[ast.AST]:
+    """What a call may change: but for what an object is made of, as a rule of its own."""
+    if isinstance(call.func, ast.Attribute):
+        yield call.func.value
+    if not _name_of(call).lstrip("_")[:1].isupper():
+        yield from (*call.args, *(each.value for each in call.keywords))
+
+
+def _name_of(call: ast.Call) -> str:
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
 
 
 def _names_in(node: ast.AST) -> Iterator[str]:
@@ -241,10 +316,6 @@ def _does(statement: ast.stmt) -> str:
 class _Bare(ast.NodeTransformer):
     """Leaves out what is not run, such as annotations, docstrings, and what functions do."""
 
-    def __init__(self) -> None:
-        self.is_guarded = False
-        """Whether there is a credential in what is left."""
-
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         """A text or a number, however it is written."""
         return ast.Constant(node.value)
@@ -262,12 +333,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         """A variable, with what it is annotated with."""
-        return None if node.value is None else self.visit_Assign(ast.Assign([node.target], node.value))
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        """Something is bound."""
-        self._note_names(map(_key_of, node.targets))
-        return self.generic_visit(node)
+        return None if node.value is None else self.generic_visit(ast.Assign([node.target], node.value))
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST | None:
         """Of a function, what is run when it is made."""
@@ -284,24 +350,3 @@ class _Bare(ast.NodeTransformer):
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST | None:
         """The same."""
         return self.visit_FunctionDef(node)
-
-    def visit_keyword(self, node: ast.keyword) -> ast.AST:
-        """An argument of a call."""
-        self._note_names([node.arg])
-        return self.generic_visit(node)
-
-    def visit_Dict(self, node: ast.Dict) -> ast.AST:
-        """A mapping."""
-        self._note_names(getattr(key, "value", None) for key in node.keys)
-        return self.generic_visit(node)
-
-    def _note_names(self, names: Iterable[object]) -> None:
-        self.is_guarded |= any(is_credential(each, "") for each in names)
-
-
-def _key_of(target: ast.expr) -> object:
-    match target:
-        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=name)):
-            return name
-        case _:
-            return None
