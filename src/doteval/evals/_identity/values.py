@@ -115,8 +115,8 @@ class Values(Callables):
             return "again", type_name(kind)
         is_tried = bool(above) and not ways.is_trying
         if is_tried:
-            ways.try_it()
-        ways.spend(value, kind)
+            ways.try_it(len(above))
+        ways.spend(value, kind, len(above))
         if ways.left >= 0:
             described = self._look(value, kind, (*above, id(value)))
             if not is_tried or ways.has_tried():

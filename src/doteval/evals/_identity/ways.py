@@ -11,6 +11,8 @@ from .places import Path, is_nearer
 
 _SMALL = 16
 """How much a value holds, as often as ways lead to it, that is said wherever it is met; without end in a circle."""
+_DEEP = 6
+"""How many of these are in each other, in what is small."""
 _LENGTH = 64
 """How many plain items count as one that holds others."""
 _SIZED = Kinds((list, tuple, dict, set, frozenset))
@@ -48,17 +50,21 @@ class Ways:
         forgotten."""
         self.is_trying = False
         """Whether it is tried whether a value is small."""
+        self._deepest = 0
         self._large: dict[tuple[int, bool], int] = {}
         self._said: list[Large | str] = []
         self._before = 0, 0
 
-    def try_it(self) -> None:
-        """What is looked at now may be small."""
+    def try_it(self, depth: int) -> None:
+        """What is looked at now, in so many others, may be small."""
         self.is_trying, self.left, self._before = True, _SMALL, (self.orders, len(self._said))
+        self._deepest = depth + _DEEP
 
-    def spend(self, value: Any, kind: type[Any]) -> None:
-        """A value is looked at."""
+    def spend(self, value: Any, kind: type[Any], depth: int) -> None:
+        """A value is looked at that is in so many others."""
         self.left -= 1 + (len(value) // _LENGTH if id(kind) in _SIZED.ids else 0)
+        if self.is_trying and depth > self._deepest:
+            self.left = -1
 
     def has_tried(self) -> bool:
         """Whether it was small."""
