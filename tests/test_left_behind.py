@@ -91,45 +91,40 @@ async def test_nobody_is_told_where_somebody_is_left_who_may_give_something_back
     assert told.lines == []
 
 
+class Slow(FakeProvider):
+    """Opens what is called slow when it is told to."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity=capacity)
+        self.may_open = Event()
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[FakeModel]:
+        if spec == "slow":
+            await self.may_open.wait()
+        async with super().open(spec, **config) as model:
+            yield model
+
+
 async def test_nobody_is_told_of_an_opening(told: Told) -> None:
     """What takes its time is not what somebody holds."""
-    event = Event()
-
-    class Slow(FakeProvider):
-        @asynccontextmanager
-        async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[FakeModel]:
-            if spec == "slow":
-                await event.wait()
-            async with super().open(spec, **config) as model:
-                yield model
-
     async with Slow(capacity=2) as provider:
         left = await set_up_elsewhere(provider, "a")
         async with create_task_group() as task_group:
             task_group.start_soon(set_up_and_end, provider, "slow")
             await turns()
-            event.set()
+            provider.may_open.set()
         await left.teardown()
     assert told.lines == []
 
 
 async def test_nobody_is_told_of_what_is_opened_ahead(told: Told) -> None:
     """Which is nobody's, and has not ended."""
-    event = Event()
-
-    class Slow(FakeProvider):
-        @asynccontextmanager
-        async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[FakeModel]:
-            if spec == "slow":
-                await event.wait()
-            async with super().open(spec, **config) as model:
-                yield model
-
     async with Slow(capacity=1) as provider, create_task_group() as task_group:
         assert provider.preload("slow")
         task_group.start_soon(set_up_and_end, provider, "b")
         await turns()
-        event.set()
+        provider.may_open.set()
     assert told.lines == []
 
 
